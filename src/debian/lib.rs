@@ -1,0 +1,1 @@
+//! Debian archives: signatures, dependency resolution, packages, root filesystem assembly.

@@ -1,0 +1,12 @@
+//! Codes of the `cli` area: the command line and the program itself.
+
+codes! {
+    USAGE = "cli/usage", Usage, "the command line is not understood",
+        "An argument is unknown, missing or has a value that cannot be read. `clawbuild help` lists the verbs, `clawbuild help VERB` the options of one.";
+    UNKNOWN_TARGET = "cli/unknown-target", Usage, "no such target",
+        "The target is not a recipe in `runtimes/`, not a base in `base/` and not a path to a recipe. `clawbuild list` prints the targets there are.";
+    INTERRUPTED = "cli/interrupted", Interrupted, "interrupted by a signal",
+        "The run was stopped by Ctrl-C or SIGTERM. Steps under way were stopped and their temporary files removed; finished steps stay in the cache, so the next run goes on from there.";
+    BUG = "cli/bug", Bug, "a bug in clawbuild",
+        "An invariant of clawbuild itself did not hold. Please report it with the command line and the output.";
+}

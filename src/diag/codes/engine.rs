@@ -1,0 +1,4 @@
+//! Codes of the `engine` area.
+
+codes! {
+}

@@ -1,0 +1,1 @@
+//! Engines that solve LLB: the engine trait and the embedded engine.

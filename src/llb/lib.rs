@@ -1,0 +1,1 @@
+//! BuildKit LLB: typed vertices, deterministic definitions, capabilities, source maps.

@@ -1,0 +1,1 @@
+//! Layer bytes: the deterministic tar form, compression, and differences between file trees.

@@ -1,0 +1,1 @@
+//! The build plan: locked recipes to stages, and stages to LLB.

@@ -1,0 +1,1 @@
+//! Recipes, bases and the lock file: text to typed values with spans.

@@ -1,0 +1,1 @@
+//! Package and image registries over HTTP: checksummed downloads, distribution-spec pull and push.
