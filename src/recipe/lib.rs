@@ -1,1 +1,26 @@
-//! Recipes, bases and the lock file: text to typed values with spans.
+//! Recipes, bases and the lock: text to typed values that know where they were written.
+//!
+//! Parsing stops at the first mistake and tells it with its place; nothing here reads files, the network, the clock
+//! or the environment. A [`Recipe`] is valid syntax; [`Lock`] pins every outside input a recipe or base asks for.
+
+mod base;
+mod error;
+mod lock;
+mod lock_text;
+mod name;
+mod parse_base;
+mod parse_image;
+mod parse_recipe;
+mod reader;
+mod recipe;
+mod request;
+
+pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
+pub use error::{RecipeError, Result};
+pub use lock::{LOCK_VERSION, Lock, LockError, Stale, LockedDebian, LockedDependencies, LockedNpm, LockedPackage};
+pub use name::{BadName, ContainerPath, Name, NpmRequirement};
+pub use recipe::{
+    Build, Config, ConfigFormat, Health, HealthProbe, Image, ImageCopy, Language, Override, OverrideType, Recipe,
+    ShippedFile, SourceSpec, Stage, StageFrom, StageStep, StepKind, User,
+};
+pub use request::{DebianRequest, DependenciesRequest, NpmRequest};

@@ -1,0 +1,320 @@
+//! Recipe text to [`Recipe`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use diag::{Source, Spanned, codes};
+
+use crate::reader::{Table, Value, document};
+use crate::{
+    Build, Config, ConfigFormat, ContainerPath, Health, HealthProbe, Language, Override, OverrideType, Recipe,
+    RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image,
+};
+
+impl Recipe {
+    /// Parses a recipe.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(source: &Source) -> Result<Self> {
+        let document = document(source)?;
+        let root = Table::document(source, &document);
+        schema(&root, source)?;
+        let runtime = root.need("runtime")?.table()?;
+        let name = runtime.need("name")?.parse()?;
+        let summary = runtime.need("summary")?.text()?.value;
+        let license = runtime.need("license")?.text()?;
+        let homepage = runtime.get("homepage").map(|value| value.text()).transpose()?.map(|text| text.value);
+        runtime.finish()?;
+        let origin = origin(source, &root.need("source")?)?;
+        let build = build(&root.need("build")?.table()?)?;
+        let stages = match root.table("stages")? {
+            Some(table) => table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let image = parse_image::image(source, root.need("image")?.table()?)?;
+        let health = match root.table("health")? {
+            Some(table) => health(source, table)?,
+            None => Health {
+                probe: HealthProbe::None,
+                start_period: Duration::ZERO,
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(5),
+                retries: 3,
+            },
+        };
+        let config = root.table("config")?.map(config).transpose()?;
+        let platforms = match root.table("platforms")? {
+            Some(table) => {
+                let build = table.need("build")?;
+                let platforms = build.parse_all()?;
+                if platforms.is_empty() {
+                    return Err(build.bad("name at least one platform"));
+                }
+                table.finish()?;
+                platforms
+            }
+            None => vec![
+                Spanned::new(oci::Platform::LINUX_AMD64, root.span()),
+                Spanned::new(oci::Platform::LINUX_ARM64, root.span()),
+            ],
+        };
+        root.finish()?;
+        Ok(Self { source: source.clone(), name, summary, license, homepage, origin, build, stages, image, health, config, platforms })
+    }
+}
+
+/// Checks `schema = 1`.
+pub(crate) fn schema(root: &Table<'_>, source: &Source) -> Result<()> {
+    let value = root.need("schema")?;
+    match value.integer(0..=u64::MAX)? {
+        1 => Ok(()),
+        other => Err(RecipeError::at(codes::recipe::SCHEMA, source, value.span(), format!("schema {other} is not known, only 1"))),
+    }
+}
+
+fn origin(source: &Source, value: &Value<'_>) -> Result<Spanned<SourceSpec>> {
+    let table = value.table()?;
+    let npm = table.get("npm");
+    let path = table.get("path");
+    let version = table.get("version");
+    let spec = match (npm, path) {
+        (Some(npm), None) => SourceSpec::Npm {
+            package: npm.text()?,
+            version: version.map_or_else(|| table.need("version"), Ok)?.parse()?,
+        },
+        (None, Some(path)) => SourceSpec::Path {
+            path: path.text()?,
+            version: version.map(|version| version.text()).transpose()?,
+        },
+        (Some(_), Some(path)) => return Err(path.bad("a recipe has one source: `npm` or `path`, not both")),
+        (None, None) => {
+            // A misspelt kind is a better message than a missing one.
+            table.finish()?;
+            return Err(RecipeError::at(codes::recipe::MISSING_KEY, source, value.span(), "`[source]` names no source")
+                .mark("one of `npm` or `path` belongs here"));
+        }
+    };
+    table.finish()?;
+    Ok(Spanned::new(spec, value.span()))
+}
+
+fn build(table: &Table<'_>) -> Result<Build> {
+    #[derive(Clone, Copy)]
+    enum Word {
+        Node,
+        Custom,
+    }
+    let language = table.need("language")?.choice(&[("node", Word::Node), ("custom", Word::Custom)])?;
+    let requires = match table.table("requires")? {
+        Some(table) => {
+            table.entries().into_iter().map(|(tool, value)| Ok((tool.value.to_owned(), value.parse()?))).collect::<Result<_>>()?
+        }
+        None => BTreeMap::new(),
+    };
+    let strings = |key| table.get(key).map_or(Ok(Vec::new()), |value| value.strings());
+    let kind = match language.value {
+        Word::Node => Language::Node {
+            scripts: strings("scripts")?,
+            run: strings("run")?,
+            omit: strings("omit")?,
+            prefix: match table.get("prefix") {
+                Some(value) => value.parse()?.value,
+                None => "/app".parse().expect("a normal path"),
+            },
+        },
+        Word::Custom => Language::Custom,
+    };
+    // `finish` takes the table; the keys above were asked of the same one.
+    table.known()?;
+    Ok(Build { language: Spanned::new(kind, language.span), requires })
+}
+
+fn stage(source: &Source, name: Spanned<&str>, value: &Value<'_>) -> Result<Stage> {
+    let parsed = name.value.parse().map_err(|error| {
+        RecipeError::at(codes::recipe::BAD_VALUE, source, name.span, format!("{error}"))
+    })?;
+    let table = value.table()?;
+    let from_value = table.need("from")?;
+    let text = from_value.text()?;
+    let from = match text.value.as_str() {
+        "scratch" => StageFrom::Scratch,
+        image if image.contains(['/', ':', '@']) => {
+            let reference: oci::Reference = from_value.parse()?.value;
+            if reference.digest.is_none() {
+                return Err(from_value.bad("an image must be named by digest: `repository@sha256:…`"));
+            }
+            StageFrom::Image(reference)
+        }
+        _ => StageFrom::Named(from_value.parse()?.value),
+    };
+    let steps = match table.get("steps") {
+        Some(steps) => steps.array()?.iter().map(step).collect::<Result<_>>()?,
+        None => Vec::new(),
+    };
+    table.finish()?;
+    Ok(Stage { name: Spanned::new(parsed, name.span), from: Spanned::new(from, text.span), steps })
+}
+
+fn step(value: &Value<'_>) -> Result<StageStep> {
+    let table = value.table()?;
+    let kinds = ["run", "copy", "write", "directory", "symlink", "remove"].map(|kind| table.get(kind));
+    let given = kinds.iter().flatten().count();
+    let [run, copy, write, directory, symlink, remove] = kinds;
+    let kind = if given > 1 {
+        return Err(value.bad("a step does one thing: one of run, copy, write, directory, symlink, remove"));
+    } else if let Some(run) = run {
+        let args: Vec<String> = run.strings()?.into_iter().map(|text| text.value).collect();
+        if args.is_empty() {
+            return Err(run.bad("names no program"));
+        }
+        StepKind::Run {
+            args,
+            env: variables(&table, "env")?,
+            workdir: table.get("workdir").map(|value| value.parse()).transpose()?.map(|path| path.value),
+            network: table.get("network").map_or(Ok(false), |value| value.boolean())?,
+            cache: table.get("cache").map_or(Ok(Vec::new()), |value| value.parse_all())?,
+            secrets: table.get("secrets").map_or(Ok(Vec::new()), |value| value.parse_all())?,
+        }
+    } else if let Some(copy) = copy {
+        let paths = if copy.is_string() { vec![copy.text()?] } else { copy.strings()? };
+        StepKind::Copy {
+            from: table.get("from").map(|value| value.parse()).transpose()?,
+            paths,
+            to: table.need("to")?.parse()?,
+            owner: table.get("owner").map(|value| owner(&value)).transpose()?,
+            mode: table.get("mode").map(|value| value.mode()).transpose()?,
+            exclude: table.get("exclude").map_or(Ok(Vec::new()), |value| value.strings())?,
+        }
+    } else if let Some(write) = write {
+        StepKind::Write {
+            path: write.parse()?,
+            text: table.need("text")?.string()?.value,
+            mode: table.get("mode").map_or(Ok(0o644), |value| value.mode())?,
+        }
+    } else if let Some(directory) = directory {
+        StepKind::Directory {
+            path: directory.parse()?,
+            mode: table.get("mode").map_or(Ok(0o755), |value| value.mode())?,
+        }
+    } else if let Some(symlink) = symlink {
+        StepKind::Symlink { path: symlink.parse()?, target: table.need("target")?.text()?.value }
+    } else if let Some(remove) = remove {
+        StepKind::Remove { path: remove.parse()? }
+    } else {
+        table.finish()?;
+        return Err(value.bad("a step does one of run, copy, write, directory, symlink, remove"));
+    };
+    table.finish()?;
+    Ok(StageStep { kind: Spanned::new(kind, value.span()) })
+}
+
+fn owner(value: &Value<'_>) -> Result<(u32, u32)> {
+    let text = value.text()?.value;
+    let pair = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    pair.ok_or_else(|| value.bad(format!("`{text}` is not `uid:gid` in numbers")))
+}
+
+/// A table of `NAME = "value"`.
+pub(crate) fn variables(table: &Table<'_>, key: &'static str) -> Result<BTreeMap<String, String>> {
+    let Some(table) = table.table(key)? else { return Ok(BTreeMap::new()) };
+    table
+        .entries()
+        .into_iter()
+        .map(|(name, value)| {
+            check_variable(name.value, &value)?;
+            Ok((name.value.to_owned(), value.string()?.value))
+        })
+        .collect()
+}
+
+fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
+    let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if good { Ok(()) } else { Err(value.bad(format!("`{name}` is not the name of a variable: letters, digits and `_`"))) }
+}
+
+fn health(source: &Source, table: Table<'_>) -> Result<Health> {
+    let http = table.get("http");
+    let exec = table.get("exec");
+    let none = table.get("none");
+    let probe = match (http, exec, none) {
+        (Some(http), None, None) => {
+            let http_table = http.table()?;
+            let port = u16::try_from(http_table.need("port")?.integer(1..=65535)?).expect("within bounds");
+            let path_value = http_table.need("path")?;
+            let path = path_value.text()?.value;
+            if !path.starts_with('/') || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                return Err(path_value.bad("must start with `/` and hold no spaces"));
+            }
+            http_table.finish()?;
+            HealthProbe::Http { port, path }
+        }
+        (None, Some(exec), None) => HealthProbe::Exec(exec.strings()?.into_iter().map(|text| text.value).collect()),
+        (None, None, Some(none)) if none.boolean()? => HealthProbe::None,
+        _ => {
+            return Err(RecipeError::at(codes::recipe::BAD_VALUE, source, table.span(), "`[health]` needs exactly one of `http`, `exec`, `none = true`"));
+        }
+    };
+    let duration = |key, default| table.get(key).map_or(Ok(Duration::from_secs(default)), |value| value.duration());
+    let health = Health {
+        probe,
+        start_period: duration("start_period", 30)?,
+        interval: duration("interval", 30)?,
+        timeout: duration("timeout", 5)?,
+        retries: table.get("retries").map_or(Ok(3), |value| value.integer(1..=100))?.try_into().expect("within bounds"),
+    };
+    table.finish()?;
+    Ok(health)
+}
+
+fn config(table: Table<'_>) -> Result<Config> {
+    let file = table.need("file")?.text()?;
+    let path: Spanned<ContainerPath> = table.need("path")?.parse()?;
+    let format = table.need("format")?.choice(&[
+        ("json", ConfigFormat::Json),
+        ("json5", ConfigFormat::Json5),
+        ("toml", ConfigFormat::Toml),
+        ("yaml", ConfigFormat::Yaml),
+        ("env", ConfigFormat::Env),
+    ])?;
+    let mut overrides = BTreeMap::new();
+    if let Some(table) = table.table("overrides")? {
+        for (name, value) in table.entries() {
+            check_variable(name.value, &value)?;
+            overrides.insert(name.value.to_owned(), one_override(&value)?);
+        }
+    }
+    table.finish()?;
+    Ok(Config { file, path, format, overrides })
+}
+
+fn one_override(value: &Value<'_>) -> Result<Override> {
+    let table = value.table()?;
+    let key = match table.get("key") {
+        Some(key) if key.is_string() => key.text()?.value.split('.').map(str::to_owned).collect(),
+        Some(key) => key.strings()?.into_iter().map(|text| text.value).collect(),
+        None => Vec::new(),
+    };
+    let kind = match table.get("type") {
+        Some(kind) => {
+            kind.choice(&[
+                ("string", OverrideType::String),
+                ("integer", OverrideType::Integer),
+                ("boolean", OverrideType::Boolean),
+                ("list", OverrideType::List),
+                ("json", OverrideType::Json),
+            ])?
+            .value
+        }
+        None => OverrideType::String,
+    };
+    let parsed = Override {
+        key,
+        kind,
+        secret: table.get("secret").map_or(Ok(false), |value| value.boolean())?,
+        doc: table.need("doc")?.text()?.value,
+    };
+    table.finish()?;
+    Ok(parsed)
+}
