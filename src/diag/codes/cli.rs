@@ -7,6 +7,8 @@ codes! {
         "The target is not a recipe in `runtimes/`, not a base in `base/` and not a path to a recipe. `clawbuild list` prints the targets there are.";
     INTERRUPTED = "cli/interrupted", Interrupted, "interrupted by a signal",
         "The run was stopped by Ctrl-C or SIGTERM. Steps under way were stopped and their temporary files removed; finished steps stay in the cache, so the next run goes on from there.";
+    OUTPUT = "cli/output", User, "standard output cannot be written",
+        "What was asked for could not be written to standard output, for instance because it is redirected to a file on a full disk. The work itself was done; run the command again with another destination.";
     BUG = "cli/bug", Bug, "a bug in clawbuild",
         "An invariant of clawbuild itself did not hold. Please report it with the command line and the output.";
 }

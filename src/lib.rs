@@ -1,0 +1,3 @@
+//! clawbuild: builds production images of the claw AI-agent runtimes.
+
+pub mod ui;
