@@ -61,13 +61,14 @@ impl Diagnostic {
         self
     }
 
-    /// Adds the whole chain of an error's sources, the error itself first.
+    /// Adds an error and the whole chain of its sources, outermost first. What only repeats the message or the
+    /// cause before it is left out.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
             let text = error.to_string();
-            if self.causes.last() != Some(&text) {
+            if text != self.message && self.causes.last() != Some(&text) {
                 self.causes.push(text);
             }
             next = error.source();

@@ -163,6 +163,11 @@ impl Task {
         self.progress.emit(Event::Transfer { task: self.id.clone(), item: item.into(), done, total });
     }
 
+    /// Says something the user should know that stops nothing. One line.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.progress.emit(Event::Warning { task: Some(self.id.clone()), message: message.into() });
+    }
+
     /// Passes on a step's output.
     pub fn log(&self, stream: Stream, data: impl Into<Vec<u8>>) {
         self.progress.emit(Event::Log { task: self.id.clone(), stream, data: data.into() });
