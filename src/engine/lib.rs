@@ -1,1 +1,4 @@
 //! Engines that solve LLB: the engine trait and the embedded engine.
+
+pub mod embedded;
+pub mod userns;

@@ -1,0 +1,1 @@
+//! File operations on a tree: copy, make, remove, as BuildKit does them.

@@ -1,0 +1,1 @@
+//! Chains of snapshots made visible as one file tree.

@@ -1,0 +1,1 @@
+//! Running one command in namespaces of its own.

@@ -1,0 +1,1 @@
+//! The user and mount namespaces the whole process lives in.
