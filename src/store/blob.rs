@@ -117,11 +117,19 @@ impl Store {
 
     /// Writes `bytes` to `path` so that either the old content or the new is there, whatever happens.
     pub(crate) fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace(path, bytes, true)
+    }
+
+    /// As [`Store::write_atomically`]; without `sync`, a power failure may leave the file torn.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
         let parent = path.parent().expect("paths in the store have a parent");
         fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-        let mut file = tempfile::NamedTempFile::new_in(self.temp()).map_err(StoreError::io("create a file in", self.temp()))?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(self.temp()).map_err(StoreError::io("create a file in", self.temp()))?;
         file.write_all(bytes).map_err(StoreError::io("write", path))?;
-        file.as_file().sync_data().map_err(StoreError::io("sync", path))?;
+        if sync {
+            file.as_file().sync_data().map_err(StoreError::io("sync", path))?;
+        }
         file.persist(path).map_err(|error| StoreError::io("write", path)(error.error))?;
         Ok(())
     }

@@ -97,6 +97,17 @@ impl Store {
         self.write_atomically(&path, &bytes)
     }
 
+    /// Writes a record without waiting for the disk. Whoever reads it never sees half of it while the system runs; after
+    /// a power failure it may be gone or torn, which is a miss.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn put_record_unsynced<T: Serialize>(&self, bucket: Bucket, key: &Key, value: &T) -> Result<(), StoreError> {
+        let path = self.record_path(bucket, key);
+        let bytes = serde_json::to_vec(value).expect("records serialise");
+        self.replace(&path, &bytes, false)
+    }
+
     /// Forgets a record.
     ///
     /// # Errors
