@@ -1,1 +1,27 @@
 //! BuildKit LLB: typed vertices, deterministic definitions, capabilities, source maps.
+//!
+//! The model mirrors BuildKit's `solver/pb/ops.proto`; a vertex is known by the SHA-256 of its encoding. No IO here.
+
+mod caps;
+mod dump;
+mod encode;
+mod exec;
+mod file;
+mod mount;
+mod op;
+mod source;
+mod source_attrs;
+mod vertex;
+
+pub use caps::Cap;
+pub use exec::{EnvVar, ExecOp, NetworkMode};
+pub use file::{
+    Account, ActionInput, CopyAction, FileAction, FileActionKind, FileOp, MkdirAction, MkfileAction, Owner, RmAction,
+    SymlinkAction,
+};
+pub use mount::{CacheId, CacheSharing, Mount, MountKind, SecretId, SecretMount};
+pub use op::{DiffOp, InputIndex, MergeOp, Op, OutputIndex, Timestamp};
+pub use source::{
+    GitCommit, GitCommitError, GitSource, HttpSource, ImageSource, LocalSource, OciLayoutSource, SourceOp,
+};
+pub use vertex::{CUSTOM_NAME, Edge, Metadata, Vertex};
