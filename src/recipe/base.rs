@@ -89,8 +89,18 @@ pub struct PlacedFile {
 /// A build tool that is an npm package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// The package.
+    /// The package; `{arch}` stands for npm's name of the architecture that builds.
     pub package: Spanned<String>,
     /// Its version.
     pub version: Spanned<NpmRequirement>,
+    /// The program's path in the archive.
+    pub program: Spanned<String>,
+}
+
+impl Tool {
+    /// The package's name for one architecture.
+    #[must_use]
+    pub fn package_for(&self, architecture: Architecture) -> String {
+        self.package.value.replace("{arch}", architecture.node())
+    }
 }

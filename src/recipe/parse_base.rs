@@ -34,7 +34,12 @@ impl Base {
                     RecipeError::at(codes::recipe::BAD_VALUE, source, name.span, error.to_string())
                 })?;
                 let table = value.table()?;
-                tools.insert(key, Tool { package: table.need("npm")?.text()?, version: table.need("version")?.parse()? });
+                let tool = Tool {
+                    package: table.need("npm")?.text()?,
+                    version: table.need("version")?.parse()?,
+                    program: table.need("program")?.text()?,
+                };
+                tools.insert(key, tool);
                 table.finish()?;
             }
         }

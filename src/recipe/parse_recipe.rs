@@ -108,7 +108,7 @@ fn build(table: &Table<'_>) -> Result<Build> {
     let language = table.need("language")?.choice(&[("node", Word::Node), ("custom", Word::Custom)])?;
     let requires = match table.table("requires")? {
         Some(table) => {
-            table.entries().into_iter().map(|(tool, value)| Ok((tool.value.to_owned(), value.parse()?))).collect::<Result<_>>()?
+            table.entries().into_iter().map(|(tool, value)| Ok((tool.value.to_owned(), requirement(&value)?))).collect::<Result<_>>()?
         }
         None => BTreeMap::new(),
     };
@@ -128,6 +128,15 @@ fn build(table: &Table<'_>) -> Result<Build> {
     // `finish` takes the table; the keys above were asked of the same one.
     table.known()?;
     Ok(Build { language: Spanned::new(kind, language.span), requires })
+}
+
+/// A version requirement in Cargo's grammar, such as `>=24.16, <25`.
+fn requirement(value: &Value<'_>) -> Result<Spanned<String>> {
+    let text = value.text()?;
+    match semver::VersionReq::parse(&text.value) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(value.bad(format!("`{}` is not a version requirement: {error}", text.value))),
+    }
 }
 
 fn stage(source: &Source, name: Spanned<&str>, value: &Value<'_>) -> Result<Stage> {

@@ -62,7 +62,7 @@ pub struct Build {
     /// The language, which decides the stages.
     pub language: Spanned<Language>,
     /// Versions of tools the base must bring, by tool.
-    pub requires: BTreeMap<String, Spanned<NpmRequirement>>,
+    pub requires: BTreeMap<String, Spanned<String>>,
 }
 
 /// A way to build.
