@@ -29,6 +29,20 @@ pub enum StoreError {
         /// What is understood.
         expected: &'static str,
     },
+    /// The directory holds things that are not ours.
+    #[error("`{path}` is no store and not empty: it holds `{found}`")]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+        /// One of the things in it.
+        found: String,
+    },
+    /// Another process, or another handle of this one, uses the store.
+    #[error("the store `{path}` is in use")]
+    Busy {
+        /// The store's root.
+        path: PathBuf,
+    },
     /// Content is not what its digest says.
     #[error("content has digest {found}, expected {expected}")]
     Mismatch {
@@ -52,14 +66,22 @@ impl StoreError {
 impl Reported for StoreError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
                 Diagnostic::new(codes::store::FULL, "the disk that holds the store is full")
                     .caused_by(self)
                     .help("free space, or run `clawbuild cache prune`; nothing half-written was kept")
             }
             Self::Io { .. } => Diagnostic::new(codes::store::IO, self.to_string()).caused_by(self),
-            Self::Format { path, .. } => Diagnostic::new(codes::store::FORMAT, self.to_string())
-                .help(format!("use another directory with `--store DIR`, or remove `{}`: it holds only what can be made again", path.display())),
+            Self::Format { path, .. } => Diagnostic::new(codes::store::FORMAT, self.to_string()).help(format!(
+                "use another directory with `--store DIR`, or remove `{}`: it holds only what can be made again",
+                path.display()
+            )),
+            Self::NotAStore { .. } => Diagnostic::new(codes::store::FORMAT, self.to_string())
+                .help("name an empty directory, or one that does not exist yet, with `--store DIR`"),
+            Self::Busy { .. } => Diagnostic::new(codes::store::BUSY, self.to_string())
+                .help("wait for the builds that run to end, then try again"),
             Self::Mismatch { .. } => Diagnostic::new(codes::store::MISMATCH, self.to_string()),
             Self::Missing(_) => Diagnostic::new(codes::store::MISSING, self.to_string()),
         }

@@ -13,16 +13,23 @@
 //!   locks/<name>        single flight between processes
 //!   tmp/<pid>-<random>/ one directory for each process; those whose process is gone are swept on open
 //! ```
-//! Everything appears under its final name only when whole: write to `tmp`, sync, rename.
+//! Everything appears under its final name only when whole: write to `tmp`, sync, rename. Directories are not synced
+//! after a rename, except when the store is made: a name that a power failure takes away is a miss, and what it named
+//! can be made again. Nothing is written when everything is found, except that the modification time of a blob, a
+//! record, or a snapshot's directory says when it was last used, to the hour.
 
 mod blob;
 mod error;
 mod lock;
 mod record;
 mod root;
+mod temp;
+mod tree;
+mod used;
 
 pub use blob::{BlobWriter, Committed};
 pub use error::StoreError;
 pub use lock::{Lease, Lock};
 pub use record::{Bucket, Key};
 pub use root::Store;
+pub use tree::remove_tree;

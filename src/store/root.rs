@@ -1,13 +1,29 @@
 //! Opening the store.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::temp::{self, Temp};
 use crate::{Bucket, Lease, Lock, StoreError};
 
 const FORMAT: &str = "clawbuild store 1\n";
+/// Everything that lies in a store's root, and what a filesystem of its own has there.
+const ENTRIES: [&str; 11] = [
+    "blobs",
+    "cache",
+    "format",
+    "index.json",
+    "lease",
+    "locks",
+    "lost+found",
+    "oci-layout",
+    "records",
+    "snapshots",
+    "tmp",
+];
 
 /// An open store. Cheap to clone; the last clone dropped removes the process's temporary directory.
 #[derive(Clone, Debug)]
@@ -16,57 +32,33 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    // Dropped in this order: the temporary directory goes before the locks that protect it.
-    temp: tempfile::TempDir,
-    _temp_lock: Lock,
+    // Dropped in this order: the temporary directory goes while the store may still be used.
+    temp: Temp,
     _lease: Lease,
 }
 
 impl Store {
     /// Opens the store at `root`, making it if it is not there, and sweeps what dead processes left.
     ///
+    /// Costs a dozen system calls: this is on the path of a build that has nothing to do.
+    ///
     /// # Errors
-    /// [`StoreError::Format`] for a store of another version, [`StoreError::Io`].
+    /// [`StoreError::Format`] for a store of another version, [`StoreError::NotAStore`] for a directory that holds
+    /// other things, [`StoreError::Io`].
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let make = |path: &Path| fs::create_dir_all(path).map_err(StoreError::io("create", path));
-        make(root)?;
+        fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
         let root = fs::canonicalize(root).map_err(StoreError::io("open", root))?;
+        if !is_store(&root)? {
+            refuse_other_things(&root)?;
+        }
         let lease = Lease::shared(&root.join("lease"))?;
-        let format = root.join("format");
-        match fs::read_to_string(&format) {
-            Ok(text) if text == FORMAT => {}
-            Ok(text) => {
-                return Err(StoreError::Format { path: root, found: text.trim().to_owned(), expected: FORMAT.trim() });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::initialise(&root)?,
-            Err(error) => return Err(StoreError::io("read", &format)(error)),
+        if !is_store(&root)? {
+            initialise(&root)?;
         }
         let tmp = root.join("tmp");
-        sweep(&tmp)?;
-        let temp = tempfile::Builder::new()
-            .prefix(&format!("{}-", std::process::id()))
-            .tempdir_in(&tmp)
-            .map_err(StoreError::io("create a directory in", &tmp))?;
-        let temp_lock = Lock::exclusive(&lock_beside(temp.path()))?;
-        Ok(Self(Arc::new(Inner { root, temp, _temp_lock: temp_lock, _lease: lease })))
-    }
-
-    fn initialise(root: &Path) -> Result<(), StoreError> {
-        for directory in ["blobs/sha256", "snapshots", "cache", "locks", "tmp"] {
-            let path = root.join(directory);
-            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
-        }
-        for bucket in Bucket::ALL {
-            let path = root.join("records").join(bucket.directory());
-            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
-        }
-        for (name, text) in [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("format", FORMAT)] {
-            let path = root.join(name);
-            let temp = tempfile::NamedTempFile::new_in(root).map_err(StoreError::io("create a file in", root))?;
-            fs::write(temp.path(), text).map_err(StoreError::io("write", temp.path()))?;
-            temp.persist(&path).map_err(|error| StoreError::io("write", &path)(error.error))?;
-        }
-        Ok(())
+        temp::sweep(&tmp)?;
+        let temp = Temp::create(&tmp)?;
+        Ok(Self(Arc::new(Inner { root, temp, _lease: lease })))
     }
 
     /// The store's root directory.
@@ -114,23 +106,107 @@ impl Store {
     }
 }
 
-fn lock_beside(directory: &Path) -> PathBuf {
-    directory.with_extension("lock")
+/// Whether a whole store of this version lies at `root`.
+pub(crate) fn is_store(root: &Path) -> Result<bool, StoreError> {
+    let format = root.join("format");
+    match fs::read_to_string(&format) {
+        Ok(text) if text == FORMAT => Ok(true),
+        // What a power failure in the very first run leaves.
+        Ok(text) if text.is_empty() => Ok(false),
+        Ok(text) => {
+            Err(StoreError::Format { path: root.to_owned(), found: text.trim().to_owned(), expected: FORMAT.trim() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("read", &format)(error)),
+    }
 }
 
-/// Removes the temporary directories of processes that are gone: those whose lock can be had.
-fn sweep(tmp: &Path) -> Result<(), StoreError> {
-    let entries = fs::read_dir(tmp).map_err(StoreError::io("read", tmp))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "lock") {
-            if let Some(_lock) = Lock::try_exclusive(&path)? {
-                // Failing to remove is no reason not to build: the next process tries again.
-                let directory = path.with_extension("");
-                if fs::remove_dir_all(&directory).is_ok() || !directory.exists() {
-                    let _ = fs::remove_file(&path);
-                }
-            }
+/// Someone's own directory must not become a store, since pruning removes what lies in one.
+fn refuse_other_things(root: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(root).map_err(StoreError::io("read", root))? {
+        let name = entry.map_err(StoreError::io("read", root))?.file_name();
+        // A first run that was killed leaves these, and temporary files that begin with a dot.
+        let ours = name.to_str().is_some_and(|name| ENTRIES.contains(&name) || name.starts_with(".tmp"));
+        if !ours {
+            return Err(StoreError::NotAStore { path: root.to_owned(), found: name.to_string_lossy().into_owned() });
         }
     }
     Ok(())
+}
+
+/// Makes a store. Several processes may do so at once: they all write the same. The format comes last, so a store
+/// that has one is whole.
+fn initialise(root: &Path) -> Result<(), StoreError> {
+    for directory in ["blobs/sha256", "snapshots", "cache", "locks", "tmp"] {
+        let path = root.join(directory);
+        fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+    }
+    for bucket in Bucket::ALL {
+        let path = root.join("records").join(bucket.directory());
+        fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+    }
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    for (name, text) in [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", index), ("format", FORMAT)]
+    {
+        let path = root.join(name);
+        let mut file = tempfile::NamedTempFile::new_in(root).map_err(StoreError::io("create a file in", root))?;
+        file.write_all(text.as_bytes()).map_err(StoreError::io("write", &path))?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(StoreError::io("write", &path))?;
+        file.as_file().sync_all().map_err(StoreError::io("sync", &path))?;
+        file.persist(&path).map_err(|error| StoreError::io("write", &path)(error.error))?;
+        // The names above must not come after this one.
+        File::open(root).and_then(|root| root.sync_all()).map_err(StoreError::io("sync", root))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_other_things_is_no_store() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::write(directory.path().join("thesis.txt"), "").expect("writes");
+        match Store::open(directory.path()) {
+            Err(StoreError::NotAStore { found, .. }) => assert_eq!(found, "thesis.txt"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 1, "nothing was made in it");
+    }
+
+    #[test]
+    fn a_first_run_that_was_killed_is_taken_up() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(directory.path().join("blobs/sha256")).expect("creates");
+        fs::write(directory.path().join(".tmpXYZ"), "").expect("writes");
+        fs::write(directory.path().join("format"), "").expect("writes");
+        drop(Store::open(directory.path()).expect("opens"));
+        assert!(is_store(directory.path()).expect("reads"));
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        drop(Store::open(directory.path()).expect("opens"));
+        fs::write(directory.path().join("format"), "clawbuild store 99\n").expect("writes");
+        assert!(matches!(Store::open(directory.path()), Err(StoreError::Format { .. })));
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        drop(Store::open(directory.path()).expect("opens"));
+        let tmp = directory.path().join("tmp");
+        fs::create_dir(tmp.join("1-dead")).expect("creates");
+        fs::write(tmp.join("1-dead.lock"), "").expect("writes");
+        let store = Store::open(directory.path()).expect("opens");
+        // Sweeping goes on beside us.
+        let patience = std::time::Instant::now();
+        while tmp.join("1-dead.lock").exists() || tmp.join("1-dead").exists() {
+            assert!(patience.elapsed().as_secs() < 5, "not swept");
+            std::thread::yield_now();
+        }
+        assert!(store.temp().is_dir());
+    }
 }
