@@ -62,10 +62,10 @@ mod tests {
             modified()
         };
         let recent = age(Duration::from_secs(60 * 30));
-        store.blob_size(&digest);
+        assert_eq!(store.blob_size(&digest), Some(1));
         assert_eq!(modified(), recent);
         let old = age(Duration::from_secs(60 * 90));
-        store.blob_size(&digest);
+        assert_eq!(store.blob_size(&digest), Some(1));
         assert!(modified() > old + Duration::from_secs(60 * 80));
         age(Duration::from_secs(60 * 90));
         store.open_blob(&digest).expect("opens");
