@@ -98,6 +98,8 @@ caps! {
     FileCopyAlwaysReplaceExistingDestPaths = "file.copy.alwaysreplaceexistingdestpaths",
     /// Symbolic links.
     FileSymlinkCreate = "file.symlink.create",
+    /// Worker constraints on an op; every encoded op has the field.
+    Constraints = "constraints",
     /// A platform on an op.
     Platform = "platform",
     /// Vertices that are never taken from the cache.

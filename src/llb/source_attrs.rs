@@ -1,8 +1,13 @@
 //! Source ops on the wire: an identifier with a scheme and string attributes. Spec: BuildKit `solver/pb/attr.go`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use crate::source::{GitSource, HttpSource, LocalSource, OciLayoutSource, SourceOp};
+use bollard_buildkit_proto::pb;
+use oci::{Digest, Reference};
+
+use crate::decode::FieldError;
+use crate::source::{GitSource, HttpSource, ImageSource, LocalSource, OciLayoutSource, SourceOp};
 
 const LOCAL_INCLUDE: &str = "local.includepattern";
 const LOCAL_EXCLUDE: &str = "local.excludepatterns";
@@ -43,7 +48,7 @@ pub(crate) fn encode(source: &SourceOp) -> (String, Attrs) {
             for (key, list) in [(LOCAL_INCLUDE, include), (LOCAL_EXCLUDE, exclude), (LOCAL_FOLLOW_PATHS, follow_paths)]
             {
                 if !list.is_empty() {
-                    set(key, json::encode(list));
+                    set(key, json(list));
                 }
             }
             for (key, value) in
@@ -97,35 +102,106 @@ fn git_identifier(git: &GitSource) -> String {
     format!("git://{place}#{fragment}")
 }
 
-/// JSON lists of strings, the form pattern attributes have.
-mod json {
-    use std::fmt::Write as _;
-
-    /// The bytes Go's `json.Marshal` gives for a `[]string`: `<`, `>`, `&` and the two line separators escaped too.
-    pub(super) fn encode(list: &[String]) -> String {
-        let mut text = String::from("[");
-        for (index, item) in list.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push('"');
-            for c in item.chars() {
-                match c {
-                    '"' | '\\' => text.extend(['\\', c]),
-                    '\n' => text.push_str("\\n"),
-                    '\r' => text.push_str("\\r"),
-                    '\t' => text.push_str("\\t"),
-                    '\u{8}' => text.push_str("\\b"),
-                    '\u{c}' => text.push_str("\\f"),
-                    '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                        write!(text, "\\u{:04x}", u32::from(c)).expect("a string grows as needed");
-                    }
-                    _ => text.push(c),
+/// The source that identifier and attributes name.
+pub(crate) fn decode(encoded: pb::SourceOp) -> Result<SourceOp, FieldError> {
+    let pb::SourceOp { identifier, mut attrs } = encoded;
+    let (scheme, rest) =
+        identifier.split_once("://").ok_or_else(|| FieldError::value("source.identifier", &identifier))?;
+    let bad = || FieldError::value("source.identifier", &identifier);
+    let source = match scheme {
+        "docker-image" => {
+            let Reference { repository, tag: None, digest: Some(digest) } = rest.parse().map_err(|_| bad())? else {
+                return Err(bad());
+            };
+            SourceOp::Image(ImageSource { repository, digest })
+        }
+        "oci-layout" => {
+            let (name, digest) = rest.split_once('@').ok_or_else(bad)?;
+            SourceOp::OciLayout(OciLayoutSource {
+                name: name.to_owned(),
+                digest: digest.parse().map_err(|_| bad())?,
+                store: attrs.remove(OCI_STORE),
+                session: attrs.remove(OCI_SESSION),
+            })
+        }
+        "local" => SourceOp::Local(LocalSource {
+            name: rest.to_owned(),
+            include: list(LOCAL_INCLUDE, &mut attrs)?,
+            exclude: list(LOCAL_EXCLUDE, &mut attrs)?,
+            follow_paths: list(LOCAL_FOLLOW_PATHS, &mut attrs)?,
+            shared_key_hint: attrs.remove(LOCAL_SHARED_KEY_HINT),
+            session: attrs.remove(LOCAL_SESSION),
+            unique: attrs.remove(LOCAL_UNIQUE),
+        }),
+        "git" => {
+            let (_, fragment) = rest.split_once('#').ok_or_else(bad)?;
+            let (commit, subdir) = match fragment.split_once(':') {
+                Some((commit, subdir)) => (commit, Some(subdir.to_owned())),
+                None => (fragment, None),
+            };
+            for (key, secret) in [GIT_TOKEN_SECRET, GIT_HEADER_SECRET] {
+                if attrs.remove(key).is_some_and(|name| name != secret) {
+                    return Err(FieldError::Unsupported(key));
                 }
             }
-            text.push('"');
+            SourceOp::Git(GitSource {
+                remote: attrs.remove(GIT_FULL_URL).ok_or(FieldError::Missing(GIT_FULL_URL))?,
+                commit: commit.parse().map_err(|_| bad())?,
+                subdir,
+                keep_git_dir: attrs.remove(GIT_KEEP_DIR).is_some_and(|value| value == "true"),
+            })
         }
-        text.push(']');
-        text
+        "http" | "https" => {
+            let checksum = attrs.remove(HTTP_CHECKSUM).ok_or(FieldError::Missing(HTTP_CHECKSUM))?;
+            let checksum: Digest = checksum.parse().map_err(|_| FieldError::value(HTTP_CHECKSUM, &checksum))?;
+            SourceOp::Http(HttpSource {
+                checksum,
+                filename: attrs.remove(HTTP_FILENAME),
+                perm: number(HTTP_PERM, 8, &mut attrs)?,
+                uid: number(HTTP_UID, 10, &mut attrs)?.unwrap_or(0),
+                gid: number(HTTP_GID, 10, &mut attrs)?.unwrap_or(0),
+                url: identifier,
+            })
+        }
+        _ => return Err(bad()),
+    };
+    match attrs.into_iter().next() {
+        None => Ok(source),
+        Some((key, _)) => Err(FieldError::value("source.attrs", key)),
     }
+}
+
+fn number(key: &'static str, radix: u32, attrs: &mut Attrs) -> Result<Option<u32>, FieldError> {
+    let number = |text: String| u32::from_str_radix(&text, radix).map_err(|_| FieldError::value(key, text));
+    attrs.remove(key).map(number).transpose()
+}
+
+fn list(key: &'static str, attrs: &mut Attrs) -> Result<Vec<String>, FieldError> {
+    let list = |text: String| serde_json::from_str(&text).map_err(|_| FieldError::value(key, text));
+    Ok(attrs.remove(key).map(list).transpose()?.unwrap_or_default())
+}
+
+/// The bytes Go's `json.Marshal` gives for a `[]string`: `<`, `>`, `&` and the two line separators escaped too.
+fn json(list: &[String]) -> String {
+    let mut text = String::from("[");
+    for (index, item) in list.iter().enumerate() {
+        text.push_str(if index > 0 { ",\"" } else { "\"" });
+        for c in item.chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\u{8}' => text.push_str("\\b"),
+                '\u{c}' => text.push_str("\\f"),
+                '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    write!(text, "\\u{:04x}", u32::from(c)).expect("a string grows as needed");
+                }
+                _ => text.push(c),
+            }
+        }
+        text.push('"');
+    }
+    text.push(']');
+    text
 }

@@ -27,15 +27,18 @@ pub struct Edge {
 /// Its identity is the SHA-256 of the encoded `pb::Op`, which covers the op, the inputs and the platform. Metadata is
 /// no part of it.
 #[derive(Clone)]
-pub struct Vertex(Arc<Inner>);
+pub struct Vertex {
+    content: Arc<Content>,
+    metadata: Arc<Metadata>,
+}
 
-struct Inner {
+/// What the digest covers.
+struct Content {
     digest: Digest,
     op: Op,
     inputs: Vec<Edge>,
     platform: Option<Platform>,
     encoded: Vec<u8>,
-    metadata: Metadata,
 }
 
 /// What is known of a vertex besides what it does: nothing here changes its digest. Spec: ops.proto `OpMetadata`.
@@ -65,89 +68,90 @@ impl Vertex {
         });
         metadata.caps.extend(op.caps());
         let encoded = encode::op(&op, &inputs, platform);
-        Self(Arc::new(Inner { digest: Digest::of(&encoded), op, inputs, platform, encoded, metadata }))
+        let content = Content { digest: Digest::of(&encoded), op, inputs, platform, encoded };
+        Self { content: Arc::new(content), metadata: Arc::new(metadata) }
     }
 
     /// Its identity.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        self.content.digest
     }
 
     /// What it does.
     #[must_use]
     pub fn op(&self) -> &Op {
-        &self.0.op
+        &self.content.op
     }
 
     /// Its inputs, in the order ops count them; none twice.
     #[must_use]
     pub fn inputs(&self) -> &[Edge] {
-        &self.0.inputs
+        &self.content.inputs
     }
 
     /// The input at an index; `None` past the end, which [`crate::Definition`] rules out for its vertices.
     #[must_use]
     pub fn input(&self, index: InputIndex) -> Option<Edge> {
-        self.0.inputs.get(index.0).copied()
+        self.content.inputs.get(index.0).copied()
     }
 
     /// The platform it is for, where that matters.
     #[must_use]
     pub fn platform(&self) -> Option<Platform> {
-        self.0.platform
+        self.content.platform
     }
 
     /// The encoded `pb::Op`.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
-        &self.0.encoded
+        &self.content.encoded
     }
 
     /// What is known of it besides.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
+        &self.metadata
     }
 
     /// What people see: the name given, or a short form of the op.
     #[must_use]
     pub fn name(&self) -> String {
-        match self.0.metadata.description.get(CUSTOM_NAME) {
+        match self.metadata.description.get(CUSTOM_NAME) {
             Some(name) => name.clone(),
-            None => crate::dump::summary(&self.0.op),
+            None => crate::dump::summary(&self.content.op),
         }
+    }
+
+    /// The same vertex, described by `change`.
+    #[must_use]
+    pub(crate) fn described(&self, change: impl FnOnce(&mut Metadata)) -> Self {
+        let mut metadata = Metadata::clone(&self.metadata);
+        change(&mut metadata);
+        Self { content: Arc::clone(&self.content), metadata: Arc::new(metadata) }
     }
 
     /// The same vertex with what another one of the same digest knows added: the first description of a key stays,
     /// capabilities add up, and `ignore_cache` of either holds.
     #[must_use]
-    pub(crate) fn merged(&self, other: &Metadata) -> Self {
-        let mut metadata = self.0.metadata.clone();
-        for (key, text) in &other.description {
-            metadata.description.entry(key.clone()).or_insert_with(|| text.clone());
-        }
-        metadata.caps.extend(&other.caps);
-        metadata.ignore_cache |= other.ignore_cache;
-        metadata.export_cache = metadata.export_cache.or(other.export_cache);
-        if metadata == self.0.metadata {
+    pub(crate) fn merged(&self, other: &Self) -> Self {
+        if Arc::ptr_eq(&self.metadata, &other.metadata) || self.metadata == other.metadata {
             return self.clone();
         }
-        let Inner { digest, op, inputs, platform, encoded, metadata: _ } = &*self.0;
-        Self(Arc::new(Inner {
-            digest: *digest,
-            op: op.clone(),
-            inputs: inputs.clone(),
-            platform: *platform,
-            encoded: encoded.clone(),
-            metadata,
-        }))
+        self.described(|metadata| {
+            for (key, text) in &other.metadata.description {
+                metadata.description.entry(key.clone()).or_insert_with(|| text.clone());
+            }
+            metadata.caps.extend(&other.metadata.caps);
+            metadata.ignore_cache |= other.metadata.ignore_cache;
+            metadata.export_cache = metadata.export_cache.or(other.metadata.export_cache);
+        })
     }
 }
 
 impl PartialEq for Vertex {
     fn eq(&self, other: &Self) -> bool {
-        self.0.digest == other.0.digest && self.0.metadata == other.0.metadata
+        self.content.digest == other.content.digest && self.metadata == other.metadata
     }
 }
 
@@ -156,11 +160,11 @@ impl Eq for Vertex {}
 impl fmt::Debug for Vertex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vertex")
-            .field("digest", &self.0.digest)
-            .field("op", &self.0.op)
-            .field("inputs", &self.0.inputs)
-            .field("platform", &self.0.platform)
-            .field("metadata", &self.0.metadata)
+            .field("digest", &self.content.digest)
+            .field("op", &self.content.op)
+            .field("inputs", &self.content.inputs)
+            .field("platform", &self.content.platform)
+            .field("metadata", &self.metadata)
             .finish_non_exhaustive()
     }
 }

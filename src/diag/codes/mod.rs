@@ -20,6 +20,7 @@ macro_rules! codes {
 pub mod cli;
 pub mod debian;
 pub mod engine;
+pub mod llb;
 pub mod lock;
 pub mod oci;
 pub mod plan;
@@ -31,7 +32,7 @@ use crate::Code;
 
 /// Every code there is.
 pub fn all() -> impl Iterator<Item = Code> {
-    [cli::ALL, recipe::ALL, lock::ALL, plan::ALL, debian::ALL, engine::ALL, store::ALL, oci::ALL, registry::ALL]
+    [cli::ALL, recipe::ALL, lock::ALL, llb::ALL, plan::ALL, debian::ALL, engine::ALL, store::ALL, oci::ALL, registry::ALL]
         .into_iter()
         .flatten()
         .copied()
