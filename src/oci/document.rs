@@ -56,7 +56,14 @@ pub struct Descriptor {
 impl Descriptor {
     /// A descriptor of content by its digest and length.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.into(), digest, size, platform: None, annotations: BTreeMap::new(), artifact_type: None }
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+        }
     }
 
     /// A descriptor of these very bytes.

@@ -35,7 +35,9 @@ pub enum ReferenceError {
     #[error("an image reference is empty")]
     Empty,
     /// A repository has upper-case letters, or characters outside `a-z 0-9 . _ - /`.
-    #[error("`{0}` is not a repository name: lower-case letters, digits and single `.`, `_`, `-` between them, separated by `/`")]
+    #[error(
+        "`{0}` is not a repository name: lower-case letters, digits and single `.`, `_`, `-` between them, separated by `/`"
+    )]
     Repository(String),
     /// The tag has bad characters or is too long.
     #[error("`{0}` is not a tag: up to 128 letters, digits, `_`, `.`, `-`, not starting with `.` or `-`")]
@@ -58,9 +60,7 @@ impl FromStr for Tag {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let good = text.len() <= 128
-            && text.starts_with(word)
-            && text.chars().all(|c| word(c) || c == '.' || c == '-');
+        let good = text.len() <= 128 && text.starts_with(word) && text.chars().all(|c| word(c) || c == '.' || c == '-');
         if good { Ok(Self(text.to_owned())) } else { Err(ReferenceError::Tag(text.to_owned())) }
     }
 }
