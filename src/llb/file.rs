@@ -161,11 +161,74 @@ pub enum Account {
     },
 }
 
+impl Account {
+    /// An account by name, looked up in the tree worked on.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::Name { name: name.into(), input: None }
+    }
+}
+
 impl Owner {
     /// An owner by numbers.
     #[must_use]
     pub const fn id(uid: u32, gid: u32) -> Self {
         Self { user: Some(Account::Id(uid)), group: Some(Account::Id(gid)) }
+    }
+}
+
+impl CopyAction {
+    /// Copies one path as it is: owner, mode and times kept, nothing followed, unpacked or made, no patterns.
+    #[must_use]
+    pub fn new(src: impl Into<String>, dest: impl Into<String>) -> Self {
+        Self {
+            src: src.into(),
+            dest: dest.into(),
+            owner: None,
+            mode: None,
+            follow_symlink: false,
+            dir_copy_contents: false,
+            attempt_unpack: false,
+            create_dest_path: false,
+            allow_wildcard: false,
+            allow_empty_wildcard: false,
+            timestamp: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            always_replace: false,
+        }
+    }
+}
+
+impl MkfileAction {
+    /// Writes a file that is 0644 and root's.
+    #[must_use]
+    pub fn new(path: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode: 0o644, data: data.into(), owner: None, timestamp: None }
+    }
+}
+
+impl MkdirAction {
+    /// Makes a directory that is 0755 and root's, in one that is there.
+    #[must_use]
+    pub fn new(path: impl Into<String>) -> Self {
+        Self { path: path.into(), mode: 0o755, make_parents: false, owner: None, timestamp: None }
+    }
+}
+
+impl RmAction {
+    /// Removes a path that is there.
+    #[must_use]
+    pub fn new(path: impl Into<String>) -> Self {
+        Self { path: path.into(), allow_not_found: false, allow_wildcard: false }
+    }
+}
+
+impl SymlinkAction {
+    /// Makes a link at `path` to `target`.
+    #[must_use]
+    pub fn new(target: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { target: target.into(), path: path.into(), owner: None, timestamp: None }
     }
 }
 

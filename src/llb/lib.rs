@@ -9,6 +9,7 @@ mod dump;
 mod encode;
 mod exec;
 mod file;
+mod graph;
 mod mount;
 mod op;
 mod path;
@@ -26,6 +27,7 @@ pub use file::{
     Account, ActionInput, CopyAction, FileAction, FileActionKind, FileOp, MkdirAction, MkfileAction, Owner, RmAction,
     SymlinkAction,
 };
+pub use graph::{Bind, Cache, Exec, Executed, File, Graph, MountSpec, Output, Secret, Ssh, Tmpfs, Tree};
 pub use mount::{CacheId, CacheSharing, Mount, MountKind, SecretId, SecretMount};
 pub use op::{DiffOp, InputIndex, MergeOp, Op, OutputIndex, Timestamp};
 pub use source::{

@@ -65,6 +65,14 @@ pub struct LocalSource {
     pub unique: Option<String>,
 }
 
+impl LocalSource {
+    /// All of the directory the client offers under this name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
 /// `git://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitSource {
@@ -129,6 +137,14 @@ pub struct HttpSource {
     pub uid: u32,
     /// Group; 0 is root.
     pub gid: u32,
+}
+
+impl HttpSource {
+    /// A file under the URL's last part, 0600 and root's.
+    #[must_use]
+    pub fn new(url: impl Into<String>, checksum: Digest) -> Self {
+        Self { url: url.into(), checksum, filename: None, perm: None, uid: 0, gid: 0 }
+    }
 }
 
 impl SourceOp {
