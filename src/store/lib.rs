@@ -20,16 +20,21 @@
 
 mod blob;
 mod error;
+mod inventory;
 mod lock;
+mod prune;
 mod record;
 mod root;
 mod temp;
 mod tree;
+mod usage;
 mod used;
 
 pub use blob::{BlobWriter, Committed};
 pub use error::StoreError;
 pub use lock::{Lease, Lock};
+pub use prune::{PrunePolicy, Pruned};
 pub use record::{Bucket, Key};
 pub use root::Store;
 pub use tree::remove_tree;
+pub use usage::{Amount, Usage};

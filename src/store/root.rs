@@ -122,7 +122,7 @@ pub(crate) fn is_store(root: &Path) -> Result<bool, StoreError> {
 }
 
 /// Someone's own directory must not become a store, since pruning removes what lies in one.
-fn refuse_other_things(root: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_other_things(root: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(root).map_err(StoreError::io("read", root))? {
         let name = entry.map_err(StoreError::io("read", root))?.file_name();
         // A first run that was killed leaves these, and temporary files that begin with a dot.

@@ -107,7 +107,7 @@ mod tests {
 
         // As a killed process leaves them: a directory nobody may enter, with its lock; one without; a lock alone.
         fs::create_dir_all(tmp.path().join("1-dead/work/work")).expect("creates");
-        fs::set_permissions(tmp.path().join("1-dead/work/work"), fs::Permissions::from_mode(0)).expect("sets");
+        fs::set_permissions(tmp.path().join("1-dead/work/work"), fs::Permissions::from_mode(0o000)).expect("sets");
         fs::write(tmp.path().join("1-dead.lock"), "").expect("writes");
         fs::create_dir(tmp.path().join("2-dead")).expect("creates");
         fs::write(tmp.path().join("3-dead.lock"), "").expect("writes");

@@ -21,7 +21,7 @@ pub(crate) fn mark(path: &Path, meta: &Metadata) {
     };
     if !recent {
         let time = |nsec| Timespec { tv_sec: 0, tv_nsec: nsec };
-        let times = Timestamps { last_access: time(UTIME_OMIT.into()), last_modification: time(UTIME_NOW.into()) };
+        let times = Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) };
         // A store that cannot be written still serves; it is merely pruned less well.
         let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
