@@ -14,7 +14,7 @@ const DEFAULT_COLUMNS: usize = 100;
 pub enum ErrorFormat {
     /// Text with the marked source lines.
     #[default]
-    Human,
+    Text,
     /// One JSON object in a line.
     Json,
 }
@@ -24,7 +24,7 @@ impl ErrorFormat {
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         match value {
-            "human" => Some(Self::Human),
+            "text" => Some(Self::Text),
             "json" => Some(Self::Json),
             _ => None,
         }

@@ -167,7 +167,7 @@ impl Printer {
     /// Writes a failure to stderr, however quiet.
     pub fn report(&self, failure: &Diagnostic) {
         let text = match self.0.settings.error_format {
-            ErrorFormat::Human => {
+            ErrorFormat::Text => {
                 let columns = self.0.stderr.size().map(|size| size.columns);
                 diagnostic::render(failure, columns, self.0.stderr.color())
             }

@@ -1,0 +1,20 @@
+//! What clawbuild's tests share.
+//!
+//! A test says which [`Capability`]s of the machine it needs. Where one is missing the test is reported as ignored with
+//! the reason, or fails if `CLAWBUILD_TEST_REQUIRE` promises that capability, as `tests/run` does for all it sets up.
+
+#![expect(clippy::print_stderr, clippy::unwrap_used, reason = "this crate is part of the tests")]
+
+mod capability;
+mod cli;
+mod command;
+mod docker;
+mod registry;
+mod suite;
+
+pub use capability::{Capability, require};
+pub use cli::{Cli, Identity};
+pub use command::{Output, run, tool};
+pub use docker::Docker;
+pub use registry::{Credentials, Registry};
+pub use suite::Suite;
