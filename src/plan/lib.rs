@@ -1,1 +1,32 @@
-//! The build plan: locked recipes to stages, and stages to LLB.
+//! The plan: what will be built, stage by stage, and its lowering to LLB.
+//!
+//! [`Project`] holds the bases, [`LockedRecipe`] a recipe whose every outside input is pinned, [`Plan`] the stages one
+//! image needs for one platform, with ids resolved and the image's config complete. [`Plan::lower`] turns it into LLB and
+//! cannot fail for want of anything. Nothing here reads files, the network, the clock or the environment.
+
+mod bases;
+mod custom;
+mod describe;
+mod error;
+mod image;
+mod init;
+mod locked;
+mod lower;
+mod node;
+mod project;
+mod requests;
+mod stage;
+
+pub use bases::{BaseImages, DebianLayers, LockedBase, locked_base};
+pub use describe::describe;
+pub use error::PlanError;
+pub use image::{Build, Epoch, ImagePlan};
+pub use init::INIT_CONTEXT_FILES;
+pub use locked::LockedRecipe;
+pub use lower::{Lowered, STORE_LAYOUT};
+pub use project::Project;
+pub use requests::{DEBIAN_OWNER_BASE, Requests};
+pub use stage::{
+    CA_SECRET, Context, Copy, CopyFrom, Download, FileAction, From, Mount, MountKind, Origin, Plan, Run, Stage,
+    StageId, Step, StepKind,
+};

@@ -17,10 +17,10 @@ mod request;
 
 pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
 pub use error::{RecipeError, Result};
-pub use lock::{LOCK_VERSION, Lock, LockError, Stale, LockedDebian, LockedDependencies, LockedNpm, LockedPackage};
+pub use lock::{LOCK_VERSION, Lock, LockError, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, Stale};
 pub use name::{BadName, ContainerPath, Name, NpmRequirement};
 pub use recipe::{
     Build, Config, ConfigFormat, Health, HealthProbe, Image, ImageCopy, Language, Override, OverrideType, Recipe,
     ShippedFile, SourceSpec, Stage, StageFrom, StageStep, StepKind, User,
 };
-pub use request::{DebianRequest, DependenciesRequest, NpmRequest};
+pub use request::{DebianRequest, NpmRequest, Place};

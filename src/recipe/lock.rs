@@ -222,8 +222,12 @@ impl Lock {
     pub fn npm(&self, request: &NpmRequest) -> Result<&LockedNpm, Stale> {
         let key = (request.package.clone(), request.requirement.as_str().to_owned());
         self.npm.get(&key).ok_or_else(|| {
-            let others: Vec<&str> =
-                self.npm.values().filter(|entry| entry.package == request.package).map(|entry| &*entry.requirement).collect();
+            let others: Vec<&str> = self
+                .npm
+                .values()
+                .filter(|entry| entry.package == request.package)
+                .map(|entry| &*entry.requirement)
+                .collect();
             let reason = if others.is_empty() {
                 "not locked yet".to_owned()
             } else {
@@ -238,8 +242,7 @@ impl Lock {
     /// # Errors
     /// [`Stale`], naming exactly what differs.
     pub fn debian(&self, request: &DebianRequest) -> Result<&LockedDebian, Stale> {
-        let stale =
-            |reason: String| Stale { request: request.to_string(), reason, place: request.place.clone() };
+        let stale = |reason: String| Stale { request: request.to_string(), reason, place: request.place.clone() };
         let Some(entry) = self.debian.get(&(request.owner.clone(), request.platform)) else {
             return Err(stale("not locked yet".to_owned()));
         };
@@ -269,6 +272,12 @@ impl Lock {
             Some(reason) => Err(stale(reason)),
             None => Ok(entry),
         }
+    }
+
+    /// The locked Debian set of an owner.
+    #[must_use]
+    pub fn debian_of(&self, owner: &str, platform: Platform) -> Option<&LockedDebian> {
+        self.debian.get(&(owner.to_owned(), platform))
     }
 
     /// The pinned dependencies of a recipe.

@@ -35,7 +35,9 @@ impl FromStr for Name {
         if good {
             Ok(Self(text.to_owned()))
         } else {
-            Err(BadName(format!("`{text}` is not a name: lower-case letters, digits and single `-` between them, at most 63")))
+            Err(BadName(format!(
+                "`{text}` is not a name: lower-case letters, digits and single `-` between them, at most 63"
+            )))
         }
     }
 }

@@ -44,12 +44,18 @@ impl Base {
             }
         }
         let provides = match root.table("provides")? {
-            Some(table) => {
-                table.entries().into_iter().map(|(name, value)| Ok((name.value.to_owned(), value.text()?))).collect::<Result<_>>()?
-            }
+            Some(table) => table
+                .entries()
+                .into_iter()
+                .map(|(name, value)| Ok((name.value.to_owned(), value.text()?)))
+                .collect::<Result<_>>()?,
             None => BTreeMap::new(),
         };
         root.finish()?;
+        if parent.value == BaseParent::Scratch && debian.is_none() && unpack.is_empty() {
+            return Err(RecipeError::at(codes::recipe::BAD_VALUE, source, parent.span, "the base holds nothing")
+                .help("give it `from`, `[debian]` packages or `[[unpack]]` archives"));
+        }
         Ok(Self { source: source.clone(), name, summary, parent, debian, unpack, tools, provides })
     }
 }
@@ -83,7 +89,14 @@ fn debian(table: Table<'_>) -> Result<DebianSet> {
             None => vec![Spanned::new("main".to_owned(), table.span())],
         },
         keys: table.need("keys")?.strings()?,
-        packages: table.need("packages")?.strings()?,
+        packages: {
+            let packages = table.need("packages")?;
+            let names = packages.strings()?;
+            if names.is_empty() {
+                return Err(packages.bad("names no package"));
+            }
+            names
+        },
         exclude: table.get("exclude").map_or(Ok(Vec::new()), |value| value.strings())?,
         slim: table.get("slim").map_or(Ok(true), |value| value.boolean())?,
     };

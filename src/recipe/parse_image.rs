@@ -33,7 +33,8 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
         None => Vec::new(),
     };
     unique(source, ports.iter().map(|port| (port.value.to_string(), port.span)), "port")?;
-    let volumes: Vec<Spanned<ContainerPath>> = table.get("volumes").map_or(Ok(Vec::new()), |value| value.parse_all())?;
+    let volumes: Vec<Spanned<ContainerPath>> =
+        table.get("volumes").map_or(Ok(Vec::new()), |value| value.parse_all())?;
     let tmpfs: Vec<Spanned<ContainerPath>> = table.get("tmpfs").map_or(Ok(Vec::new()), |value| value.parse_all())?;
     unique(source, volumes.iter().chain(&tmpfs).map(|path| (path.value.to_string(), path.span)), "path")?;
     let stop_signal = match table.get("stop_signal") {
@@ -52,7 +53,9 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
     let mut links = BTreeMap::new();
     if let Some(table) = table.table("links")? {
         for (path, target) in table.entries() {
-            path.value.parse::<ContainerPath>().map_err(|error| RecipeError::at(codes::recipe::BAD_VALUE, source, path.span, error.to_string()))?;
+            path.value
+                .parse::<ContainerPath>()
+                .map_err(|error| RecipeError::at(codes::recipe::BAD_VALUE, source, path.span, error.to_string()))?;
             links.insert(path.value.to_owned(), target.text()?);
         }
     }
@@ -127,9 +130,14 @@ fn unique(source: &Source, items: impl Iterator<Item = (String, diag::Span)>, wh
     let mut seen = BTreeMap::new();
     for (item, span) in items {
         if let Some(first) = seen.insert(item.clone(), span) {
-            return Err(RecipeError::at(codes::recipe::DUPLICATE, source, span, format!("{what} `{item}` is given twice"))
-                .mark("again here")
-                .also(source, first, "first here"));
+            return Err(RecipeError::at(
+                codes::recipe::DUPLICATE,
+                source,
+                span,
+                format!("{what} `{item}` is given twice"),
+            )
+            .mark("again here")
+            .also(source, first, "first here"));
         }
     }
     Ok(())

@@ -29,7 +29,9 @@ impl Recipe {
         let origin = origin(source, &root.need("source")?)?;
         let build = build(&root.need("build")?.table()?)?;
         let stages = match root.table("stages")? {
-            Some(table) => table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?,
+            Some(table) => {
+                table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?
+            }
             None => Vec::new(),
         };
         let image = parse_image::image(source, root.need("image")?.table()?)?;
@@ -60,7 +62,20 @@ impl Recipe {
             ],
         };
         root.finish()?;
-        Ok(Self { source: source.clone(), name, summary, license, homepage, origin, build, stages, image, health, config, platforms })
+        Ok(Self {
+            source: source.clone(),
+            name,
+            summary,
+            license,
+            homepage,
+            origin,
+            build,
+            stages,
+            image,
+            health,
+            config,
+            platforms,
+        })
     }
 }
 
@@ -69,7 +84,12 @@ pub(crate) fn schema(root: &Table<'_>, source: &Source) -> Result<()> {
     let value = root.need("schema")?;
     match value.integer(0..=u64::MAX)? {
         1 => Ok(()),
-        other => Err(RecipeError::at(codes::recipe::SCHEMA, source, value.span(), format!("schema {other} is not known, only 1"))),
+        other => Err(RecipeError::at(
+            codes::recipe::SCHEMA,
+            source,
+            value.span(),
+            format!("schema {other} is not known, only 1"),
+        )),
     }
 }
 
@@ -83,16 +103,20 @@ fn origin(source: &Source, value: &Value<'_>) -> Result<Spanned<SourceSpec>> {
             package: npm.text()?,
             version: version.map_or_else(|| table.need("version"), Ok)?.parse()?,
         },
-        (None, Some(path)) => SourceSpec::Path {
-            path: path.text()?,
-            version: version.map(|version| version.text()).transpose()?,
-        },
+        (None, Some(path)) => {
+            SourceSpec::Path { path: path.text()?, version: version.map(|version| version.text()).transpose()? }
+        }
         (Some(_), Some(path)) => return Err(path.bad("a recipe has one source: `npm` or `path`, not both")),
         (None, None) => {
             // A misspelt kind is a better message than a missing one.
             table.finish()?;
-            return Err(RecipeError::at(codes::recipe::MISSING_KEY, source, value.span(), "`[source]` names no source")
-                .mark("one of `npm` or `path` belongs here"));
+            return Err(RecipeError::at(
+                codes::recipe::MISSING_KEY,
+                source,
+                value.span(),
+                "`[source]` names no source",
+            )
+            .mark("one of `npm` or `path` belongs here"));
         }
     };
     table.finish()?;
@@ -107,9 +131,11 @@ fn build(table: &Table<'_>) -> Result<Build> {
     }
     let language = table.need("language")?.choice(&[("node", Word::Node), ("custom", Word::Custom)])?;
     let requires = match table.table("requires")? {
-        Some(table) => {
-            table.entries().into_iter().map(|(tool, value)| Ok((tool.value.to_owned(), requirement(&value)?))).collect::<Result<_>>()?
-        }
+        Some(table) => table
+            .entries()
+            .into_iter()
+            .map(|(tool, value)| Ok((tool.value.to_owned(), requirement(&value)?)))
+            .collect::<Result<_>>()?,
         None => BTreeMap::new(),
     };
     let strings = |key| table.get(key).map_or(Ok(Vec::new()), |value| value.strings());
@@ -140,9 +166,10 @@ fn requirement(value: &Value<'_>) -> Result<Spanned<String>> {
 }
 
 fn stage(source: &Source, name: Spanned<&str>, value: &Value<'_>) -> Result<Stage> {
-    let parsed = name.value.parse().map_err(|error| {
-        RecipeError::at(codes::recipe::BAD_VALUE, source, name.span, format!("{error}"))
-    })?;
+    let parsed = name
+        .value
+        .parse()
+        .map_err(|error| RecipeError::at(codes::recipe::BAD_VALUE, source, name.span, format!("{error}")))?;
     let table = value.table()?;
     let from_value = table.need("from")?;
     let text = from_value.text()?;
@@ -240,7 +267,11 @@ pub(crate) fn variables(table: &Table<'_>, key: &'static str) -> Result<BTreeMap
 fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if good { Ok(()) } else { Err(value.bad(format!("`{name}` is not the name of a variable: letters, digits and `_`"))) }
+    if good {
+        Ok(())
+    } else {
+        Err(value.bad(format!("`{name}` is not the name of a variable: letters, digits and `_`")))
+    }
 }
 
 fn health(source: &Source, table: Table<'_>) -> Result<Health> {
@@ -262,7 +293,12 @@ fn health(source: &Source, table: Table<'_>) -> Result<Health> {
         (None, Some(exec), None) => HealthProbe::Exec(exec.strings()?.into_iter().map(|text| text.value).collect()),
         (None, None, Some(none)) if none.boolean()? => HealthProbe::None,
         _ => {
-            return Err(RecipeError::at(codes::recipe::BAD_VALUE, source, table.span(), "`[health]` needs exactly one of `http`, `exec`, `none = true`"));
+            return Err(RecipeError::at(
+                codes::recipe::BAD_VALUE,
+                source,
+                table.span(),
+                "`[health]` needs exactly one of `http`, `exec`, `none = true`",
+            ));
         }
     };
     let duration = |key, default| table.get(key).map_or(Ok(Duration::from_secs(default)), |value| value.duration());

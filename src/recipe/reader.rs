@@ -79,7 +79,15 @@ impl<'a> Table<'a> {
             .map(|(key, value)| {
                 let value_span = value.span().into();
                 let name = Spanned::new(key.get_ref().as_ref(), key.span().into());
-                (name, Value { source: self.source, path: self.join(key.get_ref()), span: value_span, value: value.get_ref() })
+                (
+                    name,
+                    Value {
+                        source: self.source,
+                        path: self.join(key.get_ref()),
+                        span: value_span,
+                        value: value.get_ref(),
+                    },
+                )
             })
             .collect();
         // As written, so that messages and defaults follow the user's order.
@@ -127,17 +135,12 @@ impl<'a> Value<'a> {
             DeValue::Table(_) => "a table",
         };
         let message = format!("`{}` takes {expected}, not {found}", self.path);
-        RecipeError::at(codes::recipe::WRONG_TYPE, self.source, self.span, message)
-            .mark(format!("expected {expected}"))
+        RecipeError::at(codes::recipe::WRONG_TYPE, self.source, self.span, message).mark(format!("expected {expected}"))
     }
 
     /// A mistake in the value's form.
     pub(crate) fn bad(&self, message: impl Display) -> RecipeError {
         RecipeError::at(codes::recipe::BAD_VALUE, self.source, self.span, format!("`{}`: {message}", self.path))
-    }
-
-    pub(crate) fn is_table(&self) -> bool {
-        self.value.is_table()
     }
 
     pub(crate) fn is_string(&self) -> bool {
@@ -216,7 +219,11 @@ impl<'a> Value<'a> {
             Some((_, choice)) => Ok(Spanned::new(*choice, self.span)),
             None => {
                 let words = choices.iter().map(|(word, _)| *word);
-                let error = self.bad(format!("`{}` is not one of {}", text.value, words.clone().collect::<Vec<_>>().join(", ")));
+                let error = self.bad(format!(
+                    "`{}` is not one of {}",
+                    text.value,
+                    words.clone().collect::<Vec<_>>().join(", ")
+                ));
                 Err(match did_you_mean(&text.value, words) {
                     Some(near) => error.help(format!("did you mean `{near}`?")),
                     None => error,
@@ -246,9 +253,8 @@ impl<'a> Value<'a> {
     /// An octal file mode in quotes, such as `"0644"`.
     pub(crate) fn mode(&self) -> Result<u32> {
         let text = self.text()?.value;
-        u32::from_str_radix(&text, 8)
-            .ok()
-            .filter(|mode| *mode <= 0o7777)
-            .ok_or_else(|| self.bad(format!("`{text}` is not a file mode: write octal digits in quotes, such as \"0644\"")))
+        u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
+            self.bad(format!("`{text}` is not a file mode: write octal digits in quotes, such as \"0644\""))
+        })
     }
 }

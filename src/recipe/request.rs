@@ -5,7 +5,7 @@ use std::fmt;
 use diag::{Source, Span};
 use oci::Platform;
 
-use crate::{Name, NpmRequirement};
+use crate::NpmRequirement;
 
 /// A place in a recipe or base.
 pub type Place = (Source, Span);
@@ -48,15 +48,6 @@ pub struct DebianRequest {
     pub slim: bool,
     /// Who asks.
     pub place: Place,
-}
-
-/// A language's own lock file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DependenciesRequest {
-    /// The recipe.
-    pub target: Name,
-    /// What they are the dependencies of.
-    pub root: String,
 }
 
 impl fmt::Display for NpmRequest {

@@ -5,6 +5,12 @@ codes! {
         "An argument is unknown, missing or has a value that cannot be read. `clawbuild help` lists the verbs, `clawbuild help VERB` the options of one.";
     UNKNOWN_TARGET = "cli/unknown-target", Usage, "no such target",
         "The target is not a recipe in `runtimes/`, not a base in `base/` and not a path to a recipe. `clawbuild list` prints the targets there are.";
+    FILE = "cli/file", User, "a file cannot be read or written",
+        "The operating system refused a file of the project: a recipe, a base, the lock or an output. The message names the file and the reason; permissions are the usual one.";
+    SETTINGS = "cli/settings", User, "a setting cannot be read",
+        "The settings file (`clawbuild/config.toml` in the configuration directory) or an environment variable of clawbuild has a form that cannot be used. The message shows the place.";
+    NO_DESTINATION = "cli/no-destination", Usage, "it is not said where to push",
+        "Neither the recipe (`[image] repository`), nor the command line (`--tag` with a full name, `--repository`), nor the environment (`GITHUB_REPOSITORY_OWNER`) says which repository the image goes to.";
     INTERRUPTED = "cli/interrupted", Interrupted, "interrupted by a signal",
         "The run was stopped by Ctrl-C or SIGTERM. Steps under way were stopped and their temporary files removed; finished steps stay in the cache, so the next run goes on from there.";
     OUTPUT = "cli/output", User, "standard output cannot be written",

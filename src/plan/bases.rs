@@ -1,0 +1,201 @@
+//! Bases: images of their own, which others start from by digest.
+//!
+//! A base's layers carry the base's own epoch, so every image on it shares them byte for byte.
+
+use std::collections::BTreeMap;
+
+use diag::Spanned;
+use oci::{ContainerConfig, Digest, Platform};
+use recipe::{Base, BaseParent, DebianRequest, Lock, Name, NpmRequest};
+
+use crate::stage::Stages;
+use crate::{
+    Copy, CopyFrom, Download, Epoch, FileAction, From, ImagePlan, Origin, Plan, Project, Stage, StageId, Step,
+    StepKind, requests,
+};
+
+/// Base images in the local store, by name and platform.
+pub type BaseImages = BTreeMap<(Name, Platform), Digest>;
+
+/// Images of one layer that hold the packages of a Debian set, by owner and platform. Sets that added nothing have none.
+pub type DebianLayers = BTreeMap<(String, Platform), Digest>;
+
+/// A base whose requests the lock answers.
+#[derive(Clone, Debug)]
+pub struct LockedBase<'a> {
+    /// The base.
+    pub base: &'a Base,
+    /// For what.
+    pub platform: Platform,
+    below: Vec<&'a Base>,
+    lock: &'a Lock,
+}
+
+impl<'a> LockedBase<'a> {
+    /// A base and what it stands on. Its requests must have been checked against the lock.
+    pub(crate) fn new(chain: &[&'a Base], platform: Platform, lock: &'a Lock) -> Self {
+        let (base, below) = chain.split_last().expect("a chain holds at least the base asked for");
+        Self { base, platform, below: below.to_vec(), lock }
+    }
+
+    /// The request for its Debian packages, if it adds any.
+    #[must_use]
+    pub fn debian(&self) -> Option<DebianRequest> {
+        requests::base_request(self.base, &self.below, self.platform)
+    }
+
+    /// No time in the base exceeds it: the newest release of anything in it, bases below included.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        let own = |base: &Base, below: &[&Base]| {
+            let set =
+                requests::base_request(base, below, self.platform).and_then(|request| self.lock.debian(&request).ok());
+            let unpacked = base.unpack.iter().filter_map(|unpack| self.npm(unpack, &base.source));
+            set.map(|set| set.epoch).into_iter().chain(unpacked.map(|pinned| pinned.published)).max().unwrap_or(0)
+        };
+        let below = (0..self.below.len()).map(|depth| own(self.below[depth], &self.below[..depth]));
+        Epoch(below.chain([own(self.base, &self.below)]).max().unwrap_or(0))
+    }
+
+    fn npm(&self, unpack: &recipe::Unpack, source: &diag::Source) -> Option<&'a recipe::LockedNpm> {
+        let package = unpack.package_for(self.platform.architecture);
+        let place = (source.clone(), unpack.version.span);
+        self.lock.npm(&NpmRequest { package, requirement: unpack.version.value.clone(), place }).ok()
+    }
+
+    /// Plans the base's image. `parents` must hold the base below, `layers` the image of its Debian set.
+    #[must_use]
+    pub fn plan(&self, parents: &BaseImages, layers: &DebianLayers) -> Plan {
+        let base = self.base;
+        let owner = requests::owner(base);
+        let origin = |span| Origin { source: base.source.clone(), span };
+        let mut steps = Vec::new();
+        let mut from = match &base.parent.value {
+            BaseParent::Scratch => From::Scratch,
+            BaseParent::Image(reference) => {
+                From::Image { reference: reference.clone(), origin: origin(base.parent.span) }
+            }
+            BaseParent::Base(name) => layout(parents, name, self.platform, origin(base.parent.span)),
+        };
+        if let (Some(manifest), Some(set)) = (layers.get(&(owner.clone(), self.platform)), &base.debian) {
+            let name = debian_step_name(self.lock, self.debian().as_ref());
+            if from == From::Scratch {
+                from = From::Layout { name, manifest: *manifest, origin: origin(set.archive.span) };
+            } else {
+                let kind = StepKind::Overlay { name: owner.clone(), manifest: *manifest };
+                steps.push(Step { name, origin: origin(set.archive.span), kind });
+            }
+        }
+        for unpack in &base.unpack {
+            let pinned = self.npm(unpack, &base.source).expect("requests were checked against the lock");
+            let archive = npm_archive(&pinned.url, pinned.sha256);
+            let copies = unpack.files.iter().map(|file| {
+                FileAction::Copy(Copy {
+                    path: format!("/{}", file.from.value.trim_start_matches('/')),
+                    ..Copy::new(CopyFrom::Archive(archive.clone()), file.to.value.clone())
+                })
+            });
+            let name = format!("{} {}", pinned.package, pinned.version);
+            steps.push(Step { name, origin: origin(unpack.package.span), kind: StepKind::Files(copies.collect()) });
+        }
+        let mut stages = Stages::default();
+        let history = self.history();
+        let result = stages.add(Stage { name: owner, platform: self.platform, from, steps });
+        let image = ImagePlan {
+            config: ContainerConfig {
+                env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+                labels: BTreeMap::from([
+                    ("org.opencontainers.image.title".to_owned(), format!("base/{}", base.name.value)),
+                    ("org.opencontainers.image.description".to_owned(), base.summary.clone()),
+                ]),
+                ..ContainerConfig::default()
+            },
+            epoch: self.epoch(),
+            version: base.provides.values().next().map_or_else(|| "0".to_owned(), |version| version.value.clone()),
+            repository: None,
+            history,
+        };
+        Plan { target: base.name.value.clone(), platform: self.platform, stages: stages.into_vec(), result, image }
+    }
+
+    /// One line for each layer of the base, bases below first.
+    pub(crate) fn history(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for depth in 0..=self.below.len() {
+            let (base, below) = match self.below.get(depth) {
+                Some(base) => (*base, &self.below[..depth]),
+                None => (self.base, &self.below[..]),
+            };
+            let request = requests::base_request(base, below, self.platform);
+            let packages = request.as_ref().and_then(|request| self.lock.debian(request).ok());
+            if packages.is_some_and(|set| !set.packages.is_empty()) {
+                lines.push(debian_step_name(self.lock, request.as_ref()));
+            }
+            let unpacked = base.unpack.iter().filter_map(|unpack| self.npm(unpack, &base.source));
+            lines.extend(unpacked.map(|pinned| format!("{} {}", pinned.package, pinned.version)));
+        }
+        lines
+    }
+}
+
+/// `base/debian: 78 Debian packages`.
+pub(crate) fn debian_step_name(lock: &Lock, request: Option<&DebianRequest>) -> String {
+    let Some(request) = request else { return String::new() };
+    let count = lock.debian(request).map_or(0, |set| set.packages.len());
+    format!("{}: {count} Debian packages", request.owner)
+}
+
+/// A base's image as what a stage starts from.
+pub(crate) fn layout(images: &BaseImages, name: &Name, platform: Platform, origin: Origin) -> From {
+    let manifest = images.get(&(name.clone(), platform)).expect("bases are built before what stands on them");
+    From::Layout { name: format!("{}{name}", requests::DEBIAN_OWNER_BASE), manifest: *manifest, origin }
+}
+
+/// The bases a chain needs for a platform, lowest first.
+pub(crate) fn locked_chain<'a>(
+    project: &'a Project,
+    asked: &Spanned<Name>,
+    source: &diag::Source,
+    platform: Platform,
+    lock: &'a Lock,
+) -> Result<Vec<LockedBase<'a>>, crate::PlanError> {
+    let chain = project.chain(asked, source)?;
+    Ok((1..=chain.len()).map(|length| LockedBase::new(&chain[..length], platform, lock)).collect())
+}
+
+/// A base by name and those it stands on, lowest first. Its requests must have been checked against the lock.
+///
+/// # Errors
+/// A circle.
+pub fn locked_base<'a>(
+    project: &'a Project,
+    name: &Name,
+    platform: Platform,
+    lock: &'a Lock,
+) -> Result<Vec<LockedBase<'a>>, crate::PlanError> {
+    let base = project.base(name).expect("targets are looked up before they are built");
+    locked_chain(project, &base.name, &base.source, platform, lock)
+}
+
+/// The download of an npm archive, named after its URL's last component.
+pub(crate) fn npm_archive(url: &str, checksum: Digest) -> Download {
+    let filename = url.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("archive.tgz");
+    Download { url: url.to_owned(), checksum, filename: filename.to_owned() }
+}
+
+/// A tool's archive as a stage of its own, to be mounted.
+pub(crate) fn archive_stage(
+    stages: &mut Stages,
+    name: &str,
+    download: Download,
+    platform: Platform,
+    origin: Origin,
+) -> StageId {
+    if let Some(stage) = stages.named(name) {
+        return stage;
+    }
+    let copy =
+        Copy { path: "/".to_owned(), into: true, ..Copy::new(CopyFrom::Archive(download), crate::stage::path("/")) };
+    let step = Step { name: "unpack".to_owned(), origin, kind: StepKind::Files(vec![FileAction::Copy(copy)]) };
+    stages.add(Stage { name: name.to_owned(), platform, from: From::Scratch, steps: vec![step] })
+}

@@ -1,0 +1,211 @@
+//! Stages a recipe writes out itself.
+
+use std::collections::BTreeMap;
+
+use diag::{Spanned, codes, did_you_mean};
+use oci::Platform;
+use recipe::{Name, Recipe, RecipeError, StageFrom, StageStep};
+
+use crate::stage::{Stages, path};
+use crate::{
+    BaseImages, Context, Copy, CopyFrom, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError, Run,
+    Stage, StageId, Step, StepKind, bases,
+};
+
+/// The base a stage starts from, if it is one: names the recipe does not define as stages are bases.
+pub(crate) fn base_of(recipe: &Recipe, stage: &recipe::Stage) -> Option<Spanned<Name>> {
+    match &stage.from.value {
+        StageFrom::Named(name) if find(recipe, name).is_none() => Some(Spanned::new(name.clone(), stage.from.span)),
+        StageFrom::Named(_) | StageFrom::Scratch | StageFrom::Image(_) => None,
+    }
+}
+
+fn find<'a>(recipe: &'a Recipe, name: &Name) -> Option<&'a recipe::Stage> {
+    recipe.stages.iter().find(|stage| stage.name.value == *name)
+}
+
+/// The custom stages of one recipe, planned as they are asked for.
+pub(crate) struct Custom<'a> {
+    locked: &'a LockedRecipe<'a>,
+    images: &'a BaseImages,
+    platform: Platform,
+    done: BTreeMap<Name, StageId>,
+    /// Names being planned now, innermost last.
+    open: Vec<Name>,
+}
+
+impl<'a> Custom<'a> {
+    pub(crate) fn new(locked: &'a LockedRecipe<'a>, images: &'a BaseImages, platform: Platform) -> Self {
+        Self { locked, images, platform, done: BTreeMap::new(), open: Vec::new() }
+    }
+
+    /// Plans every stage, so that mistakes in unused ones are told too.
+    pub(crate) fn all(&mut self, stages: &mut Stages) -> Result<(), PlanError> {
+        for stage in &self.locked.recipe.stages {
+            self.stage(stages, &stage.name)?;
+        }
+        Ok(())
+    }
+
+    /// The stage of this name, planned if it was not yet.
+    pub(crate) fn stage(&mut self, stages: &mut Stages, asked: &Spanned<Name>) -> Result<StageId, PlanError> {
+        if let Some(done) = self.done.get(&asked.value) {
+            return Ok(*done);
+        }
+        let recipe = self.locked.recipe;
+        if let Some(start) = self.open.iter().position(|name| *name == asked.value) {
+            let circle: Vec<&str> = self.open[start..].iter().chain([&asked.value]).map(Name::as_str).collect();
+            return Err(RecipeError::at(
+                codes::recipe::CYCLE,
+                &recipe.source,
+                asked.span,
+                format!("stages stand on each other: {}", circle.join(" -> ")),
+            )
+            .mark("the circle closes here")
+            .help("let one of them start from a base or from `scratch`")
+            .into());
+        }
+        let Some(stage) = find(recipe, &asked.value) else { return Err(self.unknown(asked).into()) };
+        self.open.push(asked.value.clone());
+        let from = match &stage.from.value {
+            StageFrom::Scratch => From::Scratch,
+            StageFrom::Image(reference) => {
+                From::Image { reference: reference.clone(), origin: self.origin(stage.from.span) }
+            }
+            StageFrom::Named(name) => {
+                let named = Spanned::new(name.clone(), stage.from.span);
+                if find(recipe, name).is_some() { From::Stage(self.stage(stages, &named)?) } else { self.base(&named)? }
+            }
+        };
+        let mut steps = Vec::new();
+        for step in &stage.steps {
+            if from == From::Scratch && steps.is_empty() && matches!(step.kind.value, recipe::StepKind::Run { .. }) {
+                let message = "nothing can run in an empty stage";
+                return Err(RecipeError::at(codes::recipe::BAD_VALUE, &recipe.source, step.kind.span, message)
+                    .help("start the stage from a base, or copy the program in first")
+                    .into());
+            }
+            steps.push(self.step(stages, step)?);
+        }
+        self.open.pop();
+        let name = format!("{} {}", recipe.name.value, asked.value);
+        let id = stages.add(Stage { name, platform: self.platform, from, steps });
+        self.done.insert(asked.value.clone(), id);
+        Ok(id)
+    }
+
+    fn base(&self, name: &Spanned<Name>) -> Result<From, PlanError> {
+        if self.locked.project.base(&name.value).is_none() {
+            return Err(self.unknown(name).into());
+        }
+        Ok(bases::layout(self.images, &name.value, self.platform, self.origin(name.span)))
+    }
+
+    fn unknown(&self, asked: &Spanned<Name>) -> RecipeError {
+        let recipe = self.locked.recipe;
+        let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.value.as_str()).collect();
+        let bases: Vec<&str> = self.locked.project.bases().map(|base| base.name.value.as_str()).collect();
+        let message = format!("stage `{}` is not defined", asked.value);
+        let error = RecipeError::at(codes::recipe::UNKNOWN_STAGE, &recipe.source, asked.span, message);
+        match did_you_mean(asked.value.as_str(), names.iter().chain(&bases).copied()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None if names.is_empty() => error.help("define it as `[stages.NAME]`"),
+            None => error.help(format!("stages defined: {}; bases: {}", names.join(", "), bases.join(", "))),
+        }
+    }
+
+    fn origin(&self, span: diag::Span) -> Origin {
+        Origin { source: self.locked.recipe.source.clone(), span }
+    }
+
+    fn step(&mut self, stages: &mut Stages, step: &StageStep) -> Result<Step, PlanError> {
+        let (name, kind) = match &step.kind.value {
+            recipe::StepKind::Run { args, env, workdir, network, cache, secrets } => {
+                let caches = cache.iter().map(|path| Mount {
+                    target: path.value.clone(),
+                    kind: MountKind::Cache { id: format!("{}{}", self.locked.recipe.name.value, path.value) },
+                });
+                let secrets = secrets.iter().map(|name| Mount {
+                    target: path("/run/secrets").join(name.value.as_str()),
+                    kind: MountKind::Secret { id: name.value.to_string(), optional: false },
+                });
+                let tmp = Mount { target: path("/tmp"), kind: MountKind::Tmpfs };
+                let run = Run {
+                    args: args.clone(),
+                    env: env.clone(),
+                    workdir: workdir.clone().unwrap_or_else(|| path("/")),
+                    network: *network,
+                    mounts: [tmp].into_iter().chain(caches).chain(secrets).collect(),
+                };
+                (args.join(" "), StepKind::Run(run))
+            }
+            recipe::StepKind::Copy { from, paths, to, owner, mode, exclude } => {
+                let source = match from {
+                    Some(name) => CopyFrom::Stage(self.stage_or_base(stages, name)?),
+                    None => CopyFrom::Context(Context {
+                        name: "source".to_owned(),
+                        include: context_patterns(paths),
+                        exclude: self.locked.ignore.clone(),
+                    }),
+                };
+                let copies = paths.iter().map(|from_path| {
+                    FileAction::Copy(Copy {
+                        path: format!(
+                            "/{}",
+                            from_path.value.trim_start_matches("./").trim_start_matches('/').trim_end_matches("/.")
+                        ),
+                        into: paths.len() > 1 || matches!(from_path.value.as_str(), "." | "./" | "/"),
+                        owner: owner.unwrap_or((0, 0)),
+                        mode: *mode,
+                        exclude: exclude.iter().map(|pattern| pattern.value.clone()).collect(),
+                        ..Copy::new(source.clone(), to.value.clone())
+                    })
+                });
+                let list: Vec<&str> = paths.iter().map(|path| path.value.as_str()).collect();
+                (format!("copy {} {}", list.join(" "), to.value), StepKind::Files(copies.collect()))
+            }
+            recipe::StepKind::Write { path, text, mode } => {
+                let action = FileAction::Write {
+                    path: path.value.clone(),
+                    data: text.clone().into_bytes(),
+                    mode: *mode,
+                    owner: (0, 0),
+                };
+                (format!("write {}", path.value), StepKind::Files(vec![action]))
+            }
+            recipe::StepKind::Directory { path, mode } => {
+                let action = FileAction::Directory { path: path.value.clone(), mode: *mode, owner: (0, 0) };
+                (format!("directory {}", path.value), StepKind::Files(vec![action]))
+            }
+            recipe::StepKind::Symlink { path, target } => {
+                let action = FileAction::Symlink { path: path.value.clone(), target: target.clone() };
+                (format!("symlink {}", path.value), StepKind::Files(vec![action]))
+            }
+            recipe::StepKind::Remove { path } => {
+                let action = FileAction::Remove { path: path.value.clone() };
+                (format!("remove {}", path.value), StepKind::Files(vec![action]))
+            }
+        };
+        Ok(Step { name, origin: self.origin(step.kind.span), kind })
+    }
+
+    /// A stage, or a base as one where no stage has the name.
+    pub(crate) fn stage_or_base(&mut self, stages: &mut Stages, name: &Spanned<Name>) -> Result<StageId, PlanError> {
+        if find(self.locked.recipe, &name.value).is_some() {
+            return self.stage(stages, name);
+        }
+        let from = self.base(name)?;
+        Ok(stages.add(Stage { name: format!("base/{}", name.value), platform: self.platform, from, steps: Vec::new() }))
+    }
+}
+
+/// Only what is copied needs to be looked at; a path with wildcards, or the whole source, needs everything.
+fn context_patterns(paths: &[Spanned<String>]) -> Vec<String> {
+    let plain =
+        |path: &str| !path.contains(['*', '?', '[', '\\']) && !matches!(path.trim_end_matches('/'), "" | "." | "./.");
+    if paths.iter().all(|path| plain(&path.value)) {
+        paths.iter().map(|path| path.value.trim_start_matches("./").trim_matches('/').to_owned()).collect()
+    } else {
+        Vec::new()
+    }
+}

@@ -1,0 +1,285 @@
+//! From a locked recipe to its plan: the image's stage and config.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use oci::{ContainerConfig, HealthCheck, Platform, Repository};
+use recipe::{ContainerPath, Health, HealthProbe, Language, Recipe};
+
+use crate::custom::Custom;
+use crate::stage::{Stages, path};
+use crate::{
+    BaseImages, Context, Copy, CopyFrom, DebianLayers, FileAction, LockedRecipe, Origin, Plan, PlanError, Stage,
+    StageId, Step, StepKind, bases, init, node,
+};
+
+/// Seconds since 1970 that no time in an image exceeds. Spec: reproducible-builds.org `SOURCE_DATE_EPOCH`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub i64);
+
+/// The image's config, complete but for its layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePlan {
+    /// How its containers run.
+    pub config: ContainerConfig,
+    /// Its creation time, and the bound of all others.
+    pub epoch: Epoch,
+    /// Its version, which tags derive from.
+    pub version: String,
+    /// Where the recipe wants it pushed.
+    pub repository: Option<Repository>,
+    /// One line for each layer, lowest first.
+    pub history: Vec<String>,
+}
+
+impl Epoch {
+    /// As RFC 3339 in UTC, second precision.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        jiff::Timestamp::from_second(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    }
+}
+
+/// What is built where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The platform steps run on.
+    pub build: Platform,
+    /// The platform the image is for.
+    pub target: Platform,
+    /// The bound of all times in the image.
+    pub epoch: Epoch,
+}
+
+/// Debian's static users and groups. Spec: Debian Policy §9.2.2, base-passwd's masters.
+const USERS: [(&str, u32, u32, &str); 3] =
+    [("root", 0, 0, "/root"), ("daemon", 1, 1, "/usr/sbin"), ("nobody", 65534, 65534, "/nonexistent")];
+
+impl Plan {
+    /// Plans the image of a recipe for `target`, built on `build`.
+    ///
+    /// # Errors
+    /// Mistakes that only show when everything is put together: unknown or circular stages, missing tools.
+    pub fn image(
+        locked: &LockedRecipe<'_>,
+        images: &BaseImages,
+        layers: &DebianLayers,
+        Build { build, target, epoch }: Build,
+    ) -> Result<Self, PlanError> {
+        let mut stages = Stages::default();
+        let recipe = locked.recipe;
+        locked.check_requirements()?;
+        let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
+        let base = |platform| bases::layout(images, &recipe.image.base.value, platform, origin.clone());
+        let mut custom = Custom::new(locked, images, build);
+        custom.all(&mut stages)?;
+        let mut steps: Vec<Step> = packages(locked, layers, target).into_iter().collect();
+        let init = init::compile(&mut stages, locked, images, build, target)?;
+        steps.push(init_step(recipe, init));
+        match &recipe.build.language.value {
+            Language::Node { .. } => {
+                steps.extend(node::build(&mut stages, locked, base(build), build)?.steps);
+            }
+            Language::Custom => {}
+        }
+        for copy in &recipe.image.copy {
+            let from = custom.stage_or_base(&mut stages, &copy.from)?;
+            let action = plain_copy(CopyFrom::Stage(from), copy.path.value.as_str(), copy.to.value.clone());
+            let origin = Origin { source: recipe.source.clone(), span: copy.from.span };
+            let name = format!("{} from {}", copy.path.value, copy.from.value);
+            steps.push(Step { name, origin, kind: StepKind::Files(vec![action]) });
+        }
+        steps.push(settings(recipe));
+        let name = recipe.name.value.to_string();
+        let mut history = locked.base(target).history();
+        history.extend(steps.iter().map(|step| step.name.clone()));
+        let result = stages.add(Stage { name, platform: target, from: base(target), steps });
+        let image = ImagePlan {
+            config: container_config(locked),
+            epoch,
+            version: locked.version(),
+            repository: recipe.image.repository.as_ref().map(|repository| repository.value.clone()),
+            history,
+        };
+        Ok(Self { target: recipe.name.value.clone(), platform: target, stages: stages.into_vec(), result, image })
+    }
+
+    /// Plans the resolution of a recipe's dependencies: its tree is one file, the language's lock. `None` for
+    /// recipes that have no such file.
+    ///
+    /// # Errors
+    /// As [`Plan::image`].
+    pub fn resolution(
+        locked: &LockedRecipe<'_>,
+        images: &BaseImages,
+        build: Platform,
+    ) -> Result<Option<Self>, PlanError> {
+        let Language::Node { .. } = &locked.recipe.build.language.value else { return Ok(None) };
+        let mut stages = Stages::default();
+        let origin = Origin { source: locked.recipe.source.clone(), span: locked.recipe.image.base.span };
+        let base = bases::layout(images, &locked.recipe.image.base.value, build, origin);
+        let result = node::resolution(&mut stages, locked, base, build)?;
+        let image = ImagePlan {
+            config: ContainerConfig::default(),
+            epoch: locked.epoch(),
+            version: locked.version(),
+            repository: None,
+            history: Vec::new(),
+        };
+        let target = locked.recipe.name.value.clone();
+        Ok(Some(Self { target, platform: build, stages: stages.into_vec(), result, image }))
+    }
+}
+
+fn plain_copy(from: CopyFrom, path: &str, to: ContainerPath) -> FileAction {
+    FileAction::Copy(Copy { path: path.to_owned(), ..Copy::new(from, to) })
+}
+
+/// The recipe's own Debian packages.
+fn packages(locked: &LockedRecipe<'_>, layers: &DebianLayers, target: Platform) -> Option<Step> {
+    let recipe = locked.recipe;
+    let first = recipe.image.packages.first()?;
+    let owner = recipe.name.value.to_string();
+    let manifest = *layers.get(&(owner.clone(), target))?;
+    let name = bases::debian_step_name(locked.lock, locked.packages(target).as_ref());
+    let origin = Origin { source: recipe.source.clone(), span: first.span };
+    Some(Step { name, origin, kind: StepKind::Overlay { name: owner, manifest } })
+}
+
+fn init_step(recipe: &Recipe, init: StageId) -> Step {
+    let copy = FileAction::Copy(Copy {
+        path: "/out/claw-init".to_owned(),
+        mode: Some(0o755),
+        ..Copy::new(CopyFrom::Stage(init), path(init::INIT_PATH))
+    });
+    let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
+    Step { name: "claw-init".to_owned(), origin, kind: StepKind::Files(vec![copy]) }
+}
+
+/// The last, small layer: the user, its directories, the configuration, and what claw-init is told.
+fn settings(recipe: &Recipe) -> Step {
+    let user = &recipe.image.user;
+    let owner = (user.uid, user.gid);
+    let write = |path: ContainerPath, text: String| FileAction::Write {
+        path,
+        data: text.into_bytes(),
+        mode: 0o644,
+        owner: (0, 0),
+    };
+    let mut actions = vec![
+        write(path("/etc/passwd"), passwd(recipe)),
+        write(path("/etc/group"), group(recipe)),
+        FileAction::Directory { path: user.home.clone(), mode: 0o755, owner },
+    ];
+    // A volume takes over the owner of the directory it is mounted on.
+    let inside =
+        |outer: &ContainerPath, inner: &ContainerPath| inner.as_str().starts_with(&format!("{}/", outer.as_str()));
+    for volume in recipe.image.volumes.iter().filter(|volume| volume.value != user.home) {
+        let mode = if inside(&user.home, &volume.value) { 0o700 } else { 0o755 };
+        actions.push(FileAction::Directory { path: volume.value.clone(), mode, owner });
+    }
+    if let Some(config) = &recipe.config {
+        actions.push(FileAction::Directory { path: path(init::DEFAULTS), mode: 0o755, owner: (0, 0) });
+        actions.push(shipped(&config.file.value, init::default_path(config), Some(0o644)));
+    }
+    for file in &recipe.image.files {
+        actions.push(shipped(&file.from.value, file.to.value.clone(), file.mode));
+    }
+    for (link, target) in &recipe.image.links {
+        let path = link.parse().expect("checked when the recipe was read");
+        actions.push(FileAction::Symlink { path, target: target.value.clone() });
+    }
+    actions.push(FileAction::Directory { path: path("/etc/claw"), mode: 0o755, owner: (0, 0) });
+    let manifest =
+        FileAction::Write { path: path(init::MANIFEST_PATH), data: init::manifest(recipe), mode: 0o644, owner: (0, 0) };
+    actions.push(manifest);
+    let origin = Origin { source: recipe.source.clone(), span: recipe.name.span };
+    Step { name: "settings".to_owned(), origin, kind: StepKind::Files(actions) }
+}
+
+fn shipped(from: &str, to: ContainerPath, mode: Option<u32>) -> FileAction {
+    let from = from.trim_start_matches("./").trim_matches('/');
+    let context = Context { name: "recipe".to_owned(), include: vec![from.to_owned()], exclude: Vec::new() };
+    FileAction::Copy(Copy { path: format!("/{from}"), mode, ..Copy::new(CopyFrom::Context(context), to) })
+}
+
+fn passwd(recipe: &Recipe) -> String {
+    let user = &recipe.image.user;
+    let line = |name: &str, uid: u32, gid: u32, home: &str, shell: &str| {
+        format!("{name}:x:{uid}:{gid}:{name}:{home}:{shell}\n")
+    };
+    let shell = |uid| if uid == 0 { "/bin/sh" } else { "/usr/sbin/nologin" };
+    USERS
+        .iter()
+        .map(|(name, uid, gid, home)| line(name, *uid, *gid, home, shell(*uid)))
+        .chain([line(user.name.as_str(), user.uid, user.gid, user.home.as_str(), "/bin/sh")])
+        .collect()
+}
+
+fn group(recipe: &Recipe) -> String {
+    let user = &recipe.image.user;
+    [("root", 0), ("daemon", 1), ("tty", 5), ("mail", 8), ("shadow", 42), ("staff", 50), ("nogroup", 65534)]
+        .into_iter()
+        .chain([(user.name.as_str(), user.gid)])
+        .map(|(name, gid)| format!("{name}:x:{gid}:\n"))
+        .collect()
+}
+
+fn container_config(locked: &LockedRecipe<'_>) -> ContainerConfig {
+    let recipe = locked.recipe;
+    let image = &recipe.image;
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("HOME".to_owned(), image.user.home.to_string()),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+    ]);
+    env.extend(image.env.clone());
+    ContainerConfig {
+        user: format!("{}:{}", image.user.uid, image.user.gid),
+        exposed_ports: image.ports.iter().map(|port| format!("{}/tcp", port.value)).collect(),
+        env: env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        entrypoint: vec![init::INIT_PATH.to_owned()],
+        cmd: image.command.clone(),
+        volumes: image.volumes.iter().map(|volume| volume.value.to_string()).collect(),
+        working_dir: image.workdir.to_string(),
+        labels: labels(locked),
+        stop_signal: image.stop_signal.clone(),
+        healthcheck: health_check(&recipe.health),
+    }
+}
+
+/// Spec: OCI image-spec annotations.md §Pre-Defined Annotation Keys.
+fn labels(locked: &LockedRecipe<'_>) -> BTreeMap<String, String> {
+    let recipe = locked.recipe;
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.title".to_owned(), recipe.name.value.to_string()),
+        ("org.opencontainers.image.description".to_owned(), recipe.summary.clone()),
+        ("org.opencontainers.image.licenses".to_owned(), recipe.license.value.clone()),
+        ("org.opencontainers.image.version".to_owned(), locked.version()),
+        ("org.opencontainers.image.base.name".to_owned(), format!("base/{}", recipe.image.base.value)),
+    ]);
+    if let Some(homepage) = &recipe.homepage {
+        labels.insert("org.opencontainers.image.url".to_owned(), homepage.clone());
+    }
+    if let Some(program) = locked.program {
+        labels.insert("org.opencontainers.image.source".to_owned(), program.url.clone());
+    }
+    labels
+}
+
+fn health_check(health: &Health) -> Option<HealthCheck> {
+    match health.probe {
+        HealthProbe::None => None,
+        HealthProbe::Http { .. } | HealthProbe::Exec(_) => Some(HealthCheck {
+            test: vec!["CMD".to_owned(), init::INIT_PATH.to_owned(), "health".to_owned()],
+            interval: nanos(health.interval),
+            timeout: nanos(health.timeout),
+            start_period: nanos(health.start_period),
+            retries: u64::from(health.retries),
+        }),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("recipes hold durations below a million hours")
+}

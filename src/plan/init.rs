@@ -1,0 +1,142 @@
+//! claw-init: how it is built, and the manifest it reads in the image.
+
+use diag::Spanned;
+use oci::Platform;
+use recipe::{Base, Config, HealthProbe, Name, Override, Recipe};
+use serde_json::{Map, Value, json};
+
+use crate::stage::{Stages, path};
+use crate::{
+    BaseImages, Context, Copy, CopyFrom, FileAction, LockedRecipe, Mount, MountKind, Origin, PlanError, Run, Stage,
+    StageId, Step, StepKind, bases,
+};
+
+/// The base claw-init is compiled on.
+pub(crate) const INIT_BASE: &str = "rust";
+/// The files of `base/init` that make claw-init, as patterns; the build depends on nothing else there.
+pub const INIT_CONTEXT_FILES: [&str; 1] = ["src"];
+/// Where claw-init lies in images.
+pub(crate) const INIT_PATH: &str = "/usr/bin/claw-init";
+/// Where claw-init reads its manifest.
+pub(crate) const MANIFEST_PATH: &str = "/etc/claw/init.json";
+/// Where baked configuration defaults lie.
+pub(crate) const DEFAULTS: &str = "/usr/share/claw";
+
+/// The stage that compiles claw-init for `target` on `build`; the program is `/out/claw-init`.
+pub(crate) fn compile(
+    stages: &mut Stages,
+    locked: &LockedRecipe<'_>,
+    images: &BaseImages,
+    build: Platform,
+    target: Platform,
+) -> Result<StageId, PlanError> {
+    let name = format!("claw-init {target}");
+    if let Some(stage) = stages.named(&name) {
+        return Ok(stage);
+    }
+    let asked: Spanned<Name> = Spanned::new(INIT_BASE.parse().expect("a name"), locked.recipe.image.base.span);
+    let chain: Vec<&Base> = locked.project.chain(&asked, &locked.recipe.source)?;
+    let base = chain.last().expect("a chain holds at least the base asked for");
+    let origin = Origin { source: base.source.clone(), span: base.name.span };
+    let toolchain = bases::layout(images, &asked.value, build, origin.clone());
+    let context = Context {
+        name: "init".to_owned(),
+        include: INIT_CONTEXT_FILES.iter().map(|file| (*file).to_owned()).collect(),
+        exclude: Vec::new(),
+    };
+    let copy = FileAction::Copy(Copy { into: true, ..Copy::new(CopyFrom::Context(context), path("/src")) });
+    let out = FileAction::Directory { path: path("/out"), mode: 0o755, owner: (0, 0) };
+    let triple = format!("{}-unknown-linux-gnu", target.architecture.gnu());
+    let linker =
+        if build == target { "gcc".to_owned() } else { format!("{}-linux-gnu-gcc", target.architecture.gnu()) };
+    let args = [
+        "rustc",
+        "--edition=2021",
+        "--crate-name=claw_init",
+        "--crate-type=bin",
+        "--target",
+        &triple,
+        "-Copt-level=z",
+        "-Clto=fat",
+        "-Ccodegen-units=1",
+        "-Cpanic=abort",
+        "-Cstrip=symbols",
+        "-Ctarget-feature=+crt-static",
+        &format!("-Clinker={linker}"),
+        // The build id hashes the linker's view of temporary paths.
+        "-Clink-arg=-Wl,--build-id=none",
+        "--remap-path-prefix=/src=claw-init",
+        "-o",
+        "/out/claw-init",
+        "/src/src/main.rs",
+    ];
+    let run = Run {
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: std::collections::BTreeMap::new(),
+        workdir: path("/src"),
+        network: false,
+        mounts: vec![Mount { target: path("/tmp"), kind: MountKind::Tmpfs }],
+    };
+    let steps = vec![
+        Step { name: "source".to_owned(), origin: origin.clone(), kind: StepKind::Files(vec![copy, out]) },
+        Step { name: "rustc claw-init".to_owned(), origin, kind: StepKind::Run(run) },
+    ];
+    Ok(stages.add(Stage { name, platform: build, from: toolchain, steps }))
+}
+
+/// The manifest claw-init reads: what it runs, renders and probes. Written by `base/init`'s own definition.
+pub(crate) fn manifest(recipe: &Recipe) -> Vec<u8> {
+    let image = &recipe.image;
+    let user = &image.user;
+    let volumes: Vec<Value> = image
+        .volumes
+        .iter()
+        .map(|volume| json!({ "path": volume.value.as_str(), "uid": user.uid, "gid": user.gid, "mode": "0700" }))
+        .collect();
+    let health = match &recipe.health.probe {
+        HealthProbe::Http { port, path } => {
+            json!({ "http": { "port": port, "path": path, "timeout_ms": millis(recipe.health.timeout) } })
+        }
+        HealthProbe::Exec(args) => json!({ "exec": args, "timeout_ms": millis(recipe.health.timeout) }),
+        HealthProbe::None => Value::Null,
+    };
+    let manifest = json!({
+        "version": 1,
+        "command": image.command,
+        "user": { "uid": user.uid, "gid": user.gid, "home": user.home.as_str() },
+        "config": recipe.config.iter().map(config).collect::<Vec<_>>(),
+        "health": health,
+        "volumes": volumes,
+        "stop_signal": image.stop_signal,
+        "stop_timeout_ms": millis(image.stop_timeout),
+    });
+    format!("{manifest:#}\n").into_bytes()
+}
+
+/// Where a config's baked default lies in the image.
+pub(crate) fn default_path(config: &Config) -> recipe::ContainerPath {
+    let name = config.path.value.as_str().rsplit('/').next().expect("a path has a last component");
+    path(DEFAULTS).join(name)
+}
+
+fn config(config: &Config) -> Value {
+    json!({
+        "default": default_path(config).as_str(),
+        "path": config.path.value.as_str(),
+        "format": config.format.value.as_str(),
+        "overrides": config.overrides.iter().map(|(name, entry)| one_override(name, entry)).collect::<Vec<_>>(),
+    })
+}
+
+fn one_override(name: &str, entry: &Override) -> Value {
+    let mut value = Map::new();
+    value.insert("env".to_owned(), name.into());
+    value.insert("key".to_owned(), entry.key.clone().into());
+    value.insert("type".to_owned(), entry.kind.as_str().into());
+    value.insert("secret".to_owned(), entry.secret.into());
+    Value::Object(value)
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("recipes hold durations below a million hours")
+}

@@ -1,0 +1,248 @@
+//! Node.js programs, installed by pnpm: fetch with network, install without.
+
+use diag::codes;
+use oci::Platform;
+use recipe::{Base, ContainerPath, Language, Name, RecipeError, SourceSpec, Tool};
+
+use crate::bases::{archive_stage, npm_archive};
+use crate::stage::{Stages, path};
+use crate::{
+    Context, Copy, CopyFrom, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError, Run, Stage, StageId,
+    Step, StepKind,
+};
+
+/// Where pnpm is mounted while it runs.
+const PNPM: &str = "/run/clawbuild/pnpm";
+/// Where fetched packages lie between the two steps.
+const STORE: &str = "/store";
+/// pnpm's own state, which carries times and paths and which nothing reads at run time.
+const STATE: [&str; 3] = [".modules.yaml", ".pnpm-workspace-state-v1.json", ".pnpm"];
+
+/// pnpm as the nearest base names it.
+pub(crate) fn pnpm<'a>(recipe: &recipe::Recipe, chain: &[&'a Base]) -> Result<(&'a Tool, &'a Base), PlanError> {
+    let name: Name = "pnpm".parse().expect("a name");
+    chain.iter().rev().find_map(|base| base.tools.get(&name).map(|tool| (tool, *base))).ok_or_else(|| {
+        let span = recipe.build.language.span;
+        let message =
+            format!("language `node` needs the tool `pnpm`, which base `{}` does not bring", recipe.image.base.value);
+        RecipeError::at(codes::recipe::UNMET_TOOL, &recipe.source, span, message)
+            .help("use `base = \"node\"`, or give the base a `[tools]` entry for pnpm")
+            .into()
+    })
+}
+
+/// What a Node.js build leaves for the image.
+pub(crate) struct Built {
+    /// Steps that put it there, the dependencies first.
+    pub(crate) steps: Vec<Step>,
+}
+
+struct Parts<'a> {
+    locked: &'a LockedRecipe<'a>,
+    base: From,
+    pnpm: StageId,
+    program: ContainerPath,
+    platform: Platform,
+    origin: Origin,
+}
+
+impl<'a> Parts<'a> {
+    fn new(
+        stages: &mut Stages,
+        locked: &'a LockedRecipe<'a>,
+        base: From,
+        platform: Platform,
+    ) -> Result<Self, PlanError> {
+        let (tool, tool_base) = pnpm(locked.recipe, &locked.chain)?;
+        let pinned = locked.npm(&tool.package_for(platform.architecture), &tool.version.value);
+        let origin = Origin { source: tool_base.source.clone(), span: tool.package.span };
+        let pnpm = archive_stage(stages, "pnpm", npm_archive(&pinned.url, pinned.sha256), platform, origin);
+        Ok(Self {
+            locked,
+            base,
+            pnpm,
+            program: path(PNPM).join(tool.program.value.trim_start_matches('/')),
+            platform,
+            origin: Origin { source: locked.recipe.source.clone(), span: locked.recipe.origin.span },
+        })
+    }
+
+    fn run(&self, name: &str, directory: &ContainerPath, network: bool, args: &[&str]) -> Step {
+        let mut command = vec![self.program.to_string(), "-C".to_owned(), directory.to_string()];
+        command.extend(args.iter().map(|arg| (*arg).to_owned()));
+        // CI: no questions, no progress drawing. The store version check would ask the network.
+        let env = [("CI", "1"), ("npm_config_update_notifier", "false")];
+        Step {
+            name: name.to_owned(),
+            origin: self.origin.clone(),
+            kind: StepKind::Run(Run {
+                args: command,
+                env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+                workdir: directory.clone(),
+                network,
+                mounts: vec![
+                    Mount { target: path(PNPM), kind: MountKind::Stage { stage: self.pnpm, path: path("/") } },
+                    Mount { target: path("/tmp"), kind: MountKind::Tmpfs },
+                ],
+            }),
+        }
+    }
+
+    fn files(&self, name: &str, actions: Vec<FileAction>) -> Step {
+        Step { name: name.to_owned(), origin: self.origin.clone(), kind: StepKind::Files(actions) }
+    }
+
+    fn stage(&self, name: &str, from: From, steps: Vec<Step>) -> Stage {
+        Stage { name: format!("{} {name}", self.locked.recipe.name.value), platform: self.platform, from, steps }
+    }
+}
+
+/// The stage whose `/pnpm-lock.yaml` is the closure of an npm source's dependencies, resolved now.
+pub(crate) fn resolution(
+    stages: &mut Stages,
+    locked: &LockedRecipe<'_>,
+    base: From,
+    platform: Platform,
+) -> Result<StageId, PlanError> {
+    let parts = Parts::new(stages, locked, base, platform)?;
+    let directory = path("/resolve");
+    let mut manifest = manifest(locked, &directory);
+    if let SourceSpec::Path { .. } = &locked.recipe.origin.value {
+        manifest.push(context_copy("source", &["package.json", "pnpm-workspace.yaml", ".npmrc"], &[], &directory));
+    }
+    let resolve = parts.stage(
+        "resolution",
+        parts.base.clone(),
+        vec![
+            parts.files("manifest", manifest),
+            parts.run("pnpm install --lockfile-only", &directory, true, &["install", "--lockfile-only"]),
+        ],
+    );
+    let resolved = stages.add(resolve);
+    let copy = Copy {
+        path: "/resolve/pnpm-lock.yaml".to_owned(),
+        mode: Some(0o644),
+        ..Copy::new(CopyFrom::Stage(resolved), path("/pnpm-lock.yaml"))
+    };
+    let collect = parts.files("pnpm-lock.yaml", vec![FileAction::Copy(copy)]);
+    Ok(stages.add(parts.stage("lock file", From::Scratch, vec![collect])))
+}
+
+/// The stages that fetch and install, and the steps that put the result into the image.
+pub(crate) fn build(
+    stages: &mut Stages,
+    locked: &LockedRecipe<'_>,
+    base: From,
+    platform: Platform,
+) -> Result<Built, PlanError> {
+    let Language::Node { run, omit, prefix, .. } = &locked.recipe.build.language.value else {
+        return Ok(Built { steps: Vec::new() });
+    };
+    let parts = Parts::new(stages, locked, base, platform)?;
+    let mut files = manifest(locked, prefix);
+    let source_files = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", "patches"];
+    match &locked.recipe.origin.value {
+        SourceSpec::Npm { .. } => files.push(context_copy("recipe", &["pnpm-lock.yaml"], &[], prefix)),
+        SourceSpec::Path { .. } => files.push(context_copy("source", &source_files, &[], prefix)),
+    }
+    let store = format!("--store-dir={STORE}");
+    let dev = if run.is_empty() { vec!["--prod"] } else { vec![] };
+    let fetch_args: Vec<&str> = ["fetch"].into_iter().chain(dev.iter().copied()).chain([store.as_str()]).collect();
+    let fetched = stages.add(parts.stage(
+        "dependencies",
+        parts.base.clone(),
+        vec![parts.files("manifest", files), parts.run("pnpm fetch", prefix, true, &fetch_args)],
+    ));
+    let frozen = ["install", "--frozen-lockfile", "--offline", "--frozen-store", store.as_str()];
+    let install =
+        |extra: &[&'static str]| -> Vec<&str> { frozen.iter().copied().chain(extra.iter().copied()).collect() };
+    let mut steps = Vec::new();
+    if let SourceSpec::Path { .. } = &locked.recipe.origin.value {
+        steps.push(parts.files("source", vec![context_copy("source", &[], &locked.ignore, prefix)]));
+    }
+    if run.is_empty() {
+        steps.push(parts.run("pnpm install", prefix, false, &install(&["--prod"])));
+    } else {
+        steps.push(parts.run("pnpm install", prefix, false, &install(&[])));
+        for script in run {
+            let name = format!("pnpm run {}", script.value);
+            steps.push(parts.run(&name, prefix, false, &["run", &script.value]));
+        }
+        steps.push(parts.run("pnpm install --prod", prefix, false, &install(&["--prod"])));
+    }
+    let installed = stages.add(parts.stage("build", From::Stage(fetched), steps));
+    Ok(Built { steps: collect(&parts, installed, prefix, omit) })
+}
+
+/// Two layers: dependencies change less often than the program.
+fn collect(parts: &Parts<'_>, installed: StageId, prefix: &ContainerPath, omit: &[diag::Spanned<String>]) -> Vec<Step> {
+    let modules = prefix.join("node_modules");
+    let omitted =
+        || STATE.iter().map(|state| (*state).to_owned()).chain(omit.iter().map(|pattern| pattern.value.clone()));
+    let copy = |from: &ContainerPath, to: &ContainerPath, exclude: Vec<String>| {
+        let path = from.to_string();
+        FileAction::Copy(Copy { path, into: true, exclude, ..Copy::new(CopyFrom::Stage(installed), to.clone()) })
+    };
+    match &parts.locked.recipe.origin.value {
+        SourceSpec::Npm { package, .. } => {
+            let own = modules.join(&package.value);
+            let below_own = |pattern: String| pattern.strip_prefix(&format!("{}/", package.value)).map(str::to_owned);
+            let own_omitted = omitted().filter_map(below_own).collect();
+            let rest = omitted().chain([package.value.clone()]).collect();
+            vec![
+                parts.files("dependencies", vec![copy(&modules, &modules, rest)]),
+                parts.files(&package.value, vec![copy(&own, &own, own_omitted)]),
+            ]
+        }
+        SourceSpec::Path { .. } => {
+            let program = omitted().map(|pattern| format!("node_modules/{pattern}")).chain(["node_modules".to_owned()]);
+            vec![
+                parts.files("dependencies", vec![copy(&modules, &modules, omitted().collect())]),
+                parts.files("program", vec![copy(prefix, prefix, program.collect())]),
+            ]
+        }
+    }
+}
+
+fn context_copy(name: &str, include: &[&str], exclude: &[String], to: &ContainerPath) -> FileAction {
+    let context = Context {
+        name: name.to_owned(),
+        include: include.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        exclude: exclude.to_vec(),
+    };
+    FileAction::Copy(Copy { into: true, ..Copy::new(CopyFrom::Context(context), to.clone()) })
+}
+
+/// `package.json` and pnpm's settings for a source that is a package of the npm registry. A source directory brings its own.
+fn manifest(locked: &LockedRecipe<'_>, directory: &ContainerPath) -> Vec<FileAction> {
+    let (SourceSpec::Npm { package, .. }, Some(program)) = (&locked.recipe.origin.value, locked.program) else {
+        return vec![FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) }];
+    };
+    let Language::Node { scripts, .. } = &locked.recipe.build.language.value else { return Vec::new() };
+    let write = |name: &str, text: String| FileAction::Write {
+        path: directory.join(name),
+        data: text.into_bytes(),
+        mode: 0o644,
+        owner: (0, 0),
+    };
+    let manifest = serde_json::json!({
+        "name": format!("{}-image", locked.recipe.name.value),
+        "version": "0.0.0",
+        "private": true,
+        "dependencies": { package.value.clone(): program.version.clone() },
+    });
+    // JSON is YAML, and escapes names such as `@scope/name` without more ado.
+    let settings = serde_json::json!({
+        // A flat tree of real directories: no links out of the package, the same on every filesystem.
+        "nodeLinker": "hoisted",
+        "packageImportMethod": "copy",
+        // The lock's integrity hashes are enforced; asking the registry again would need the network.
+        "trustLockfile": true,
+        "allowBuilds": scripts.iter().map(|name| (name.value.clone(), true)).collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    vec![
+        FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) },
+        write("package.json", format!("{manifest:#}\n")),
+        write("pnpm-workspace.yaml", format!("{settings:#}\n")),
+    ]
+}
