@@ -87,15 +87,22 @@ impl Downloader {
         if let Some(fetched) = self.stored(expect) {
             return Ok(fetched);
         }
-        let Some(name) = flight_name(expect) else {
-            return self.transfer(url, expect, meter).await;
-        };
+        self.once(expect, self.transfer(url, expect, meter)).await
+    }
+
+    /// Runs `fetch` unless the content is there, or somebody else fetches it meanwhile.
+    pub(crate) async fn once<E: From<StoreError>>(
+        &self,
+        expect: &Expect,
+        fetch: impl Future<Output = Result<Fetched, E>>,
+    ) -> Result<Fetched, E> {
+        let Some(name) = flight_name(expect) else { return fetch.await };
         let flight = self.flights.join(&name);
         let _in_process = flight.lock().await;
         let _between_processes = self.wait_for_lock(&name).await?;
         match self.stored(expect) {
             Some(fetched) => Ok(fetched),
-            None => self.transfer(url, expect, meter).await,
+            None => fetch.await,
         }
     }
 
@@ -115,10 +122,10 @@ impl Downloader {
     async fn attempt(&self, url: &Url, expect: &Expect, meter: &Meter<'_>) -> Result<Fetched, DownloadError> {
         let download = self.http.open(url, &[]).await?;
         let fetched = receive(&self.store, download, expect, meter).await?;
-        if let Some(sha512) = expect.sha512 {
-            let record = Downloaded { blob: fetched.digest, size: fetched.size };
-            self.store.put_record(Bucket::Downloads, &sha512_key(&sha512), &record)?;
-        }
+        // By its SHA-256 the blob is found without a record; that one only says that it is a download.
+        let key = expect.sha512.map_or_else(|| Key::from(fetched.digest), |sha512| sha512_key(&sha512));
+        let record = Downloaded { blob: fetched.digest, size: fetched.size };
+        self.store.put_record_unsynced(Bucket::Downloads, &key, &record)?;
         Ok(fetched)
     }
 

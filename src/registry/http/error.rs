@@ -31,6 +31,14 @@ pub enum HttpError {
         /// What the transport said.
         source: reqwest::Error,
     },
+    /// The server went silent.
+    #[error("`{url}` has been silent for {} s", after.as_secs())]
+    Silent {
+        /// What was wanted.
+        url: RedactedUrl,
+        /// For how long.
+        after: Duration,
+    },
     /// The server's certificate is not trusted.
     #[error("the certificate of `{url}` is not trusted")]
     Certificate {
@@ -156,7 +164,7 @@ impl Retryable for HttpError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Unreachable { source, .. } if never_connected(source) => Verdict::Once,
-            Self::Unreachable { .. } | Self::Truncated { .. } => Verdict::Again { after: None },
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Truncated { .. } => Verdict::Again { after: None },
             Self::Status { status, retry_after, .. } if is_transient(*status) => Verdict::Again { after: *retry_after },
             Self::Offline { .. }
             | Self::Tls(_)
@@ -179,7 +187,7 @@ impl Reported for HttpError {
             Self::Tls(error) => Diagnostic::new(codes::registry::CERTIFICATE, error.to_string())
                 .caused_by(error)
                 .help("install the package `ca-certificates`, or point `SSL_CERT_FILE` at a bundle of authorities"),
-            Self::Unreachable { .. } => diagnostic(codes::registry::UNREACHABLE)
+            Self::Unreachable { .. } | Self::Silent { .. } => diagnostic(codes::registry::UNREACHABLE)
                 .caused_by(self)
                 .help("check the network and `HTTPS_PROXY`/`NO_PROXY`; `[mirrors]` can name another server"),
             Self::Truncated { .. } => diagnostic(codes::registry::UNREACHABLE)

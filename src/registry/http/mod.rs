@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Response, redirect};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::{Host, Url};
@@ -124,12 +124,23 @@ impl Http {
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         let response = self.send(&target, request).await?;
         let response = expect_success(&target, response).await?;
-        Ok(Download::from_response(&target, response))
+        Ok(self.download(&target, response))
     }
 
-    /// Sends a request, once, and takes any status for an answer.
+    /// Sends a request with no body or a small one, once, and takes any status for an answer.
     pub(crate) async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Response, HttpError> {
-        request.send().await.map_err(|error| HttpError::from_transport(RedactedUrl::new(url), error))
+        let silence = self.0.settings.silence_timeout;
+        match tokio::time::timeout(silence, request.send()).await {
+            Ok(result) => result.map_err(|error| HttpError::from_transport(RedactedUrl::new(url), error)),
+            Err(_) => Err(HttpError::Silent { url: RedactedUrl::new(url), after: silence }),
+        }
+    }
+
+    /// The body of an answer.
+    pub(crate) fn download(&self, url: &Url, response: Response) -> Download {
+        let total = response.content_length();
+        let silence = self.0.settings.silence_timeout;
+        Download { url: RedactedUrl::new(url), total, received: 0, source: Source::Server(response, silence) }
     }
 
     /// The client for requests to `url`. This is where going offline is refused.
@@ -157,7 +168,6 @@ impl Http {
             .user_agent(USER_AGENT)
             .tls_backend_preconfigured(tls::client_config(trust)?)
             .connect_timeout(settings.connect_timeout)
-            .read_timeout(settings.silence_timeout)
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(WINDOW)
             .redirect(redirect::Policy::custom(follow))
@@ -230,16 +240,12 @@ pub(crate) struct Download {
 
 #[derive(Debug)]
 enum Source {
-    Server(Response),
+    /// The answer, and how long it may be silent.
+    Server(Response, Duration),
     File(tokio_util::io::ReaderStream<tokio::fs::File>, std::path::PathBuf),
 }
 
 impl Download {
-    pub(crate) fn from_response(url: &Url, response: Response) -> Self {
-        let total = response.content_length();
-        Self { url: RedactedUrl::new(url), total, received: 0, source: Source::Server(response) }
-    }
-
     async fn from_file(wanted: &Url, file: &Url) -> Result<Self, HttpError> {
         let url = RedactedUrl::new(wanted);
         // A query or fragment means nothing to a file.
@@ -254,14 +260,6 @@ impl Download {
         Ok(Self { url, total: Some(meta.len()), received: 0, source: Source::File(stream, path) })
     }
 
-    /// The answer's headers, if a server answered.
-    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
-        match &self.source {
-            Source::Server(response) => Some(response.headers()),
-            Source::File(..) => None,
-        }
-    }
-
     /// What may be shown of where it comes from.
     pub(crate) fn url(&self) -> &RedactedUrl {
         &self.url
@@ -270,11 +268,14 @@ impl Download {
     /// The next bytes; `None` at the end. A body that ends early is an error.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
         let chunk = match &mut self.source {
-            Source::Server(response) => response.chunk().await.map_err(|error| HttpError::Truncated {
-                url: self.url.clone(),
-                received: self.received,
-                source: error.without_url(),
-            })?,
+            Source::Server(response, silence) => match tokio::time::timeout(*silence, response.chunk()).await {
+                Ok(chunk) => chunk.map_err(|error| HttpError::Truncated {
+                    url: self.url.clone(),
+                    received: self.received,
+                    source: error.without_url(),
+                })?,
+                Err(_) => return Err(HttpError::Silent { url: self.url.clone(), after: *silence }),
+            },
             Source::File(stream, path) => futures::TryStreamExt::try_next(stream)
                 .await
                 .map_err(|source| HttpError::File { url: self.url.clone(), path: path.clone(), source })?,
