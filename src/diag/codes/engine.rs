@@ -5,4 +5,40 @@ codes! {
         "The embedded engine runs steps in Linux namespaces of its own. Root can always make them; an ordinary user needs user namespaces, which some machines switch off or restrict. `clawbuild doctor` shows what is missing. Other engines (`--engine docker`, `--builder URL`) do not need them on this machine.";
     MOUNT = "engine/mount", User, "a file tree cannot be mounted",
         "The snapshots a step builds on could not be put together as one file tree. The message says what the system refused; `clawbuild doctor` shows what mounts work here.";
+    SANDBOX = "engine/sandbox", User, "the sandbox of a step could not be made",
+        "Before a step's command runs, the engine makes namespaces, mounts and limits for it. The system refused one of them; the message says which and why. `clawbuild doctor` shows what works here.";
+    UNKNOWN_USER = "engine/unknown-user", User, "a step's user does not exist",
+        "A step is to run as a user or group given by name, and the root filesystem it runs in has no such entry in /etc/passwd or /etc/group. Numbers always work.";
+    NO_MOUNT_SOURCE = "engine/no-mount-source", User, "what a step mounts does not exist",
+        "A step mounts a path of another file tree, and that tree has nothing at that path.";
+    WORKING_DIRECTORY = "engine/working-directory", User, "a step's working directory is not a directory",
+        "The working directory of a step is made if it is not there, but its path is that of a file.";
+    PROGRAM_NOT_FOUND = "engine/program-not-found", User, "a step's program is not in its root filesystem",
+        "The program was looked for in the root filesystem of the step, not on this machine: by its path if it has a slash, along the step's PATH otherwise. A script or a dynamically linked program also needs its interpreter there.";
+    NOT_EXECUTABLE = "engine/not-executable", User, "a step's program cannot be executed",
+        "The file is there but lacks the permission to be executed, or is neither an ELF program nor a script that begins with `#!`.";
+    FOREIGN_ARCHITECTURE = "engine/foreign-architecture", User, "a step's program is for another processor",
+        "Steps run natively. A program built for another architecture can only run under emulation, which is never used unless asked for. Steps that cross-compile run on the build platform with its tools.";
+    UNAVAILABLE = "engine/unavailable", Engine, "an engine cannot be used here",
+        "The engine asked for does not work on this machine or cannot be reached. The message says why and what would mend it; `clawbuild doctor` looks at every engine.";
+    MISSING_CAPABILITY = "engine/missing-capability", Engine, "the engine lacks a capability the build needs",
+        "Every step records which LLB capabilities it needs, and they are compared with the engine's before anything runs. An old BuildKit would otherwise ignore what it does not know. Use a newer engine, or the embedded one.";
+    STEP_FAILED = "engine/step-failed", User, "a step's command failed",
+        "The command of a step ran and ended with a status other than 0, or by a signal. Its last lines are shown below the message, all of it above. What the steps before it made stays in the cache.";
+    NO_SECRET = "engine/no-secret", User, "a secret a step needs was not given",
+        "A step mounts a secret that is not optional, and no secret of that name was given. Secrets are passed by name and never stored: `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`.";
+    UNSUPPORTED = "engine/unsupported", Engine, "the engine cannot do what a step asks for",
+        "A step uses a feature this engine does not have. Another engine may: `--engine`, `--builder`.";
+    REQUEST = "engine/request", Bug, "the engine was not given what the definition refers to",
+        "The definition names a local directory or an OCI layout that the request does not provide. Definitions clawbuild makes itself never do; please report it.";
+    IMAGE = "engine/image", User, "an image used as a source cannot be used",
+        "An image the build stands on is incomplete, malformed, or has no variant for the platform built for. The message names the blob.";
+    GIT = "engine/git", User, "a git source cannot be had",
+        "The commit a source is locked to could not be fetched or checked out. The last lines git printed are shown. Credentials come from git's own configuration; commits that were fetched once are kept in the store.";
+    NO_GIT = "engine/no-git", User, "git is not installed",
+        "A source is a git commit, which is fetched with the `git` program. It was not found on the PATH or could not be started.";
+    IO = "engine/io", User, "a file operation of a step failed",
+        "The operating system refused a file operation while a step's result was made. The message names the file and the reason.";
+    EXPORT = "engine/export", User, "the result cannot be written",
+        "Everything was built, but the image or the files could not be written to where they go. What was built stays in the cache, so another try only has to write.";
 }
