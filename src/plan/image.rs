@@ -78,7 +78,7 @@ impl Plan {
         steps.push(init_step(recipe, init));
         match &recipe.build.language.value {
             Language::Node { .. } => {
-                steps.extend(node::build(&mut stages, locked, base(build), build)?.steps);
+                steps.extend(node::build(&mut stages, locked, base(build), build, target)?.steps);
             }
             Language::Custom => {}
         }

@@ -1,5 +1,7 @@
 //! Node.js programs, installed by pnpm: fetch with network, install without.
 
+use std::collections::BTreeMap;
+
 use diag::codes;
 use oci::Platform;
 use recipe::{Base, ContainerPath, Language, Name, RecipeError, SourceSpec, Tool};
@@ -13,8 +15,11 @@ use crate::{
 
 /// Where pnpm is mounted while it runs.
 const PNPM: &str = "/run/clawbuild/pnpm";
-/// Where fetched packages lie between the two steps.
+/// Where fetched packages lie between the two steps. Its bytes differ from run to run, so it never enters an image, and
+/// a change in it alone rebuilds nothing that the lock did not change too.
 const STORE: &str = "/store";
+/// Where the fetch runs, away from what is installed: it leaves files of its own behind.
+const FETCH: &str = "/fetch";
 /// pnpm's own state, which carries times and paths and which nothing reads at run time.
 const STATE: [&str; 3] = [".modules.yaml", ".pnpm-workspace-state-v1.json", ".pnpm"];
 
@@ -106,7 +111,7 @@ pub(crate) fn resolution(
 ) -> Result<StageId, PlanError> {
     let parts = Parts::new(stages, locked, base, platform)?;
     let directory = path("/resolve");
-    let mut manifest = manifest(locked, &directory);
+    let mut manifest = manifest(locked, None, &directory);
     if let SourceSpec::Path { .. } = &locked.recipe.origin.value {
         manifest.push(context_copy("source", &["package.json", "pnpm-workspace.yaml", ".npmrc"], &[], &directory));
     }
@@ -134,32 +139,40 @@ pub(crate) fn build(
     locked: &LockedRecipe<'_>,
     base: From,
     platform: Platform,
+    target: Platform,
 ) -> Result<Built, PlanError> {
     let Language::Node { run, omit, prefix, .. } = &locked.recipe.build.language.value else {
         return Ok(Built { steps: Vec::new() });
     };
     let parts = Parts::new(stages, locked, base, platform)?;
-    let mut files = manifest(locked, prefix);
-    let source_files = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", "patches"];
-    match &locked.recipe.origin.value {
-        SourceSpec::Npm { .. } => files.push(context_copy("recipe", &["pnpm-lock.yaml"], &[], prefix)),
-        SourceSpec::Path { .. } => files.push(context_copy("source", &source_files, &[], prefix)),
-    }
+    let files = |directory: &ContainerPath| {
+        let mut files = manifest(locked, Some(target), directory);
+        files.push(match &locked.recipe.origin.value {
+            SourceSpec::Npm { .. } => context_copy("recipe", &["pnpm-lock.yaml"], &[], directory),
+            SourceSpec::Path { .. } => {
+                let manifests = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", "patches"];
+                context_copy("source", &manifests, &[], directory)
+            }
+        });
+        files
+    };
+    let fetch = path(FETCH);
     let store = format!("--store-dir={STORE}");
     let dev = if run.is_empty() { vec!["--prod"] } else { vec![] };
     let fetch_args: Vec<&str> = ["fetch"].into_iter().chain(dev.iter().copied()).chain([store.as_str()]).collect();
     let fetched = stages.add(parts.stage(
         "dependencies",
         parts.base.clone(),
-        vec![parts.files("manifest", files), parts.run("pnpm fetch", prefix, true, &fetch_args)],
+        vec![parts.files("manifest", files(&fetch)), parts.run("pnpm fetch", &fetch, true, &fetch_args)],
     ));
+    let store_mount = Mount { target: path(STORE), kind: MountKind::Stage { stage: fetched, path: path(STORE) } };
     let frozen = ["install", "--frozen-lockfile", "--offline", "--frozen-store", store.as_str()];
     let install =
         |extra: &[&'static str]| -> Vec<&str> { frozen.iter().copied().chain(extra.iter().copied()).collect() };
-    let mut steps = Vec::new();
-    if let SourceSpec::Path { .. } = &locked.recipe.origin.value {
-        steps.push(parts.files("source", vec![context_copy("source", &[], &locked.ignore, prefix)]));
-    }
+    let mut steps = vec![match &locked.recipe.origin.value {
+        SourceSpec::Npm { .. } => parts.files("manifest", files(prefix)),
+        SourceSpec::Path { .. } => parts.files("source", vec![context_copy("source", &[], &locked.ignore, prefix)]),
+    }];
     if run.is_empty() {
         steps.push(parts.run("pnpm install", prefix, false, &install(&["--prod"])));
     } else {
@@ -170,7 +183,12 @@ pub(crate) fn build(
         }
         steps.push(parts.run("pnpm install --prod", prefix, false, &install(&["--prod"])));
     }
-    let installed = stages.add(parts.stage("build", From::Stage(fetched), steps));
+    for step in &mut steps {
+        if let StepKind::Run(run) = &mut step.kind {
+            run.mounts.push(store_mount.clone());
+        }
+    }
+    let installed = stages.add(parts.stage("build", parts.base.clone(), steps));
     Ok(Built { steps: collect(&parts, installed, prefix, omit) })
 }
 
@@ -186,8 +204,7 @@ fn collect(parts: &Parts<'_>, installed: StageId, prefix: &ContainerPath, omit: 
     match &parts.locked.recipe.origin.value {
         SourceSpec::Npm { package, .. } => {
             let own = modules.join(&package.value);
-            let below_own = |pattern: String| pattern.strip_prefix(&format!("{}/", package.value)).map(str::to_owned);
-            let own_omitted = omitted().filter_map(below_own).collect();
+            let own_omitted = omitted().filter_map(|pattern| below(&package.value, &pattern)).collect();
             let rest = omitted().chain([package.value.clone()]).collect();
             vec![
                 parts.files("dependencies", vec![copy(&modules, &modules, rest)]),
@@ -204,6 +221,13 @@ fn collect(parts: &Parts<'_>, installed: StageId, prefix: &ContainerPath, omit: 
     }
 }
 
+/// What a pattern relative to `node_modules` says about the inside of one package; `None` if nothing.
+fn below(package: &str, pattern: &str) -> Option<String> {
+    let (negation, plain) = pattern.strip_prefix('!').map_or(("", pattern), |plain| ("!", plain));
+    let inside = if plain.starts_with("**/") { plain } else { plain.strip_prefix(package)?.strip_prefix('/')? };
+    Some(format!("{negation}{inside}"))
+}
+
 fn context_copy(name: &str, include: &[&str], exclude: &[String], to: &ContainerPath) -> FileAction {
     let context = Context {
         name: name.to_owned(),
@@ -214,11 +238,14 @@ fn context_copy(name: &str, include: &[&str], exclude: &[String], to: &Container
 }
 
 /// `package.json` and pnpm's settings for a source that is a package of the npm registry. A source directory brings its own.
-fn manifest(locked: &LockedRecipe<'_>, directory: &ContainerPath) -> Vec<FileAction> {
+/// The settings differ by target, the lock file does not: without a target, they are for resolving.
+fn manifest(locked: &LockedRecipe<'_>, target: Option<Platform>, directory: &ContainerPath) -> Vec<FileAction> {
     let (SourceSpec::Npm { package, .. }, Some(program)) = (&locked.recipe.origin.value, locked.program) else {
         return vec![FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) }];
     };
-    let Language::Node { scripts, .. } = &locked.recipe.build.language.value else { return Vec::new() };
+    let Language::Node { scripts, without_scripts, skip, .. } = &locked.recipe.build.language.value else {
+        return Vec::new();
+    };
     let write = |name: &str, text: String| FileAction::Write {
         path: directory.join(name),
         data: text.into_bytes(),
@@ -232,14 +259,22 @@ fn manifest(locked: &LockedRecipe<'_>, directory: &ContainerPath) -> Vec<FileAct
         "dependencies": { package.value.clone(): program.version.clone() },
     });
     // JSON is YAML, and escapes names such as `@scope/name` without more ado.
-    let settings = serde_json::json!({
+    let allowed = scripts.iter().map(|name| (name.value.clone(), true));
+    let builds: BTreeMap<String, bool> =
+        without_scripts.iter().map(|name| (name.value.clone(), false)).chain(allowed).collect();
+    let mut settings = serde_json::json!({
         // A flat tree of real directories: no links out of the package, the same on every filesystem.
         "nodeLinker": "hoisted",
         "packageImportMethod": "copy",
         // The lock's integrity hashes are enforced; asking the registry again would need the network.
         "trustLockfile": true,
-        "allowBuilds": scripts.iter().map(|name| (name.value.clone(), true)).collect::<std::collections::BTreeMap<_, _>>(),
+        "allowBuilds": builds,
+        "ignoredOptionalDependencies": skip.iter().map(|name| &name.value).collect::<Vec<_>>(),
     });
+    if let Some(target) = target {
+        settings["supportedArchitectures"] =
+            serde_json::json!({ "os": ["linux"], "cpu": [target.architecture.node()], "libc": ["glibc"] });
+    }
     vec![
         FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) },
         write("package.json", format!("{manifest:#}\n")),

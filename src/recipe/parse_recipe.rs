@@ -142,6 +142,8 @@ fn build(table: &Table<'_>) -> Result<Build> {
     let kind = match language.value {
         Word::Node => Language::Node {
             scripts: strings("scripts")?,
+            without_scripts: strings("without_scripts")?,
+            skip: strings("skip")?,
             run: strings("run")?,
             omit: strings("omit")?,
             prefix: match table.get("prefix") {

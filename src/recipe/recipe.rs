@@ -70,8 +70,12 @@ pub struct Build {
 pub enum Language {
     /// Node.js with pnpm.
     Node {
-        /// Packages whose install scripts may run; all others' do not.
+        /// Packages whose install scripts run.
         scripts: Vec<Spanned<String>>,
+        /// Packages whose install scripts do not; one that is in neither list fails the build.
+        without_scripts: Vec<Spanned<String>>,
+        /// Optional dependencies that are not installed, as globs.
+        skip: Vec<Spanned<String>>,
         /// `package.json` scripts to run after the install, for sources with a build step.
         run: Vec<Spanned<String>>,
         /// Paths below `node_modules` the image does without, as globs.
