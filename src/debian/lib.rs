@@ -10,6 +10,7 @@ pub mod index;
 mod package;
 pub mod relation;
 pub mod release;
+pub mod resolve;
 pub mod version;
 
 pub use compression::Compression;
