@@ -131,6 +131,16 @@ impl fmt::Display for Repository {
     }
 }
 
+impl Reference {
+    /// The name as people write it: without what Docker takes for granted.
+    #[must_use]
+    pub fn familiar(&self) -> String {
+        let full = self.to_string();
+        let short = full.strip_prefix("docker.io/library/").or_else(|| full.strip_prefix("docker.io/"));
+        short.map_or_else(|| full.clone(), str::to_owned)
+    }
+}
+
 impl FromStr for Reference {
     type Err = ReferenceError;
 

@@ -8,6 +8,7 @@ use std::io;
 
 use diag::{Diagnostic, codes};
 
+pub mod compress;
 pub mod tar;
 
 /// How a failed file operation is told: a full disk as such, anything else by its causes.

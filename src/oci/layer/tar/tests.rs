@@ -81,7 +81,7 @@ fn bytes_are_those_of_go() {
                     .with_owner(ids[index % 5], ids[index / 5 % 5])
                     .with_mtime(times[index / 3 % 5]);
                 entry.kind = kind;
-                if index % 4 == 0 {
+                if index.is_multiple_of(4) {
                     entry = entry.with_capability(join(&[b"\x01\x00\x00\x02\x00\x20", &vec![0; index % 90]]));
                 }
                 writer.append(&entry, &mut io::repeat(b'c')).unwrap();
