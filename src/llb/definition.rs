@@ -12,7 +12,7 @@ use crate::decode::{self, FieldError};
 use crate::encode;
 use crate::op::Op;
 use crate::source::SourceOp;
-use crate::source_map::SourceMap;
+use crate::source_map::{Location, SourceMap};
 use crate::validate::{self, DefinitionError};
 use crate::vertex::{Edge, Vertex};
 
@@ -124,14 +124,13 @@ impl Definition {
             }),
             Some(_) => Ok(()),
         };
-        check(self.digest(), &self.head)?;
         for vertex in &self.vertices {
             for edge in vertex.inputs() {
                 check(vertex.digest(), edge)?;
             }
             validate::vertex(vertex)?;
         }
-        Ok(())
+        check(self.digest(), &self.head)
     }
 
     /// The vertices, inputs first.
@@ -162,6 +161,15 @@ impl Definition {
     #[must_use]
     pub fn source_map(&self) -> &SourceMap {
         &self.source_map
+    }
+
+    /// The same graph that also knows a vertex's place.
+    #[must_use]
+    pub fn with_location(mut self, vertex: Digest, location: Location) -> Self {
+        if self.positions.contains_key(&vertex) {
+            self.source_map.add(vertex, location);
+        }
+        self
     }
 
     /// Every capability an engine must have to solve it.

@@ -39,7 +39,7 @@ pub use mount::{Bind, Cache, MountSpec, Secret, Ssh, Tmpfs};
 ///         .with_name("[app] make"),
 /// );
 /// let out = built.output("/out").expect("a writable bind has an output");
-/// let image = graph.file(File::on(&base).mkdir(MkdirAction::new("/app")).copy(&out, "/app", "/app/"));
+/// let image = graph.file(File::on(&base).mkdir(MkdirAction::new("/app")).copy(out, "/app", "/app/"));
 /// assert_eq!(graph.definition(&image)?.vertices().len(), 4);
 /// # Ok::<(), llb::DefinitionError>(())
 /// ```
