@@ -1,0 +1,90 @@
+//! Cache keys.
+//!
+//! A vertex is looked up under three keys, each only when the one before missed:
+//!
+//! 1. the *definition key*: the op and the definition keys of its inputs, down to what identifies the sources' content.
+//!    It needs nothing to be run or read;
+//! 2. the *identity key*: the op and the very trees its inputs turned out to be, so that two definitions which arrive
+//!    at the same trees meet again;
+//! 3. the *content key*: as the second, but where only a part of an input is read, the digest of that part.
+//!
+//! What one key finds is written down under the others.
+
+use llb::{Edge, HttpSource, LocalSource, OutputIndex, SourceOp, Vertex};
+use oci::{Digest, Platform};
+use store::Key;
+
+use super::chain::Chain;
+
+/// What an input contributes to an identity or content key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InputKey {
+    /// The tree it is.
+    Tree(Key),
+    /// What the relevant part of it holds.
+    Content(Digest),
+}
+
+impl InputKey {
+    pub(crate) fn tree(chain: &Chain) -> Self {
+        Self::Tree(chain.identity())
+    }
+}
+
+/// What a vertex does, leaving open what it does it to.
+pub(crate) fn op_digest(vertex: &Vertex) -> Digest {
+    // The digest of a vertex covers its inputs'; the same op on inputs that are all alike has one digest.
+    let open = Edge { vertex: Digest::from_bytes([0; 32]), output: OutputIndex(0) };
+    let inputs = vec![open; vertex.inputs().len()];
+    Vertex::new(vertex.op().clone(), inputs, vertex.platform(), llb::Metadata::default()).digest()
+}
+
+/// The definition key of a vertex that has inputs, from those of its inputs (a key and the output taken of it).
+pub(crate) fn definition<'a>(op: &Digest, inputs: impl IntoIterator<Item = (&'a Key, OutputIndex)>) -> Key {
+    let inputs = inputs.into_iter().map(|(key, output)| format!("{} {}", key.hex(), output.0));
+    keyed("definition", op, inputs)
+}
+
+/// The identity or content key of a vertex.
+pub(crate) fn resolved<'a>(op: &Digest, inputs: impl IntoIterator<Item = &'a InputKey>) -> Key {
+    let inputs = inputs.into_iter().map(|input| match input {
+        InputKey::Tree(key) => format!("tree {}", key.hex()),
+        InputKey::Content(digest) => format!("content {digest}"),
+    });
+    keyed("resolved", op, inputs)
+}
+
+fn keyed(kind: &str, op: &Digest, inputs: impl Iterator<Item = String>) -> Key {
+    let parts: Vec<String> = [kind.to_owned(), op.to_string()].into_iter().chain(inputs).collect();
+    Key::of(parts.iter().map(String::as_bytes))
+}
+
+/// The key of a source: what identifies its content, not where it comes from.
+///
+/// `local` is the content digest of the directory behind a local source.
+pub(crate) fn source(source: &SourceOp, platform: Platform, local: impl FnOnce(&LocalSource) -> Digest) -> Key {
+    let parts: Vec<String> = match source {
+        SourceOp::Image(llb::ImageSource { digest, .. }) | SourceOp::OciLayout(llb::OciLayoutSource { digest, .. }) => {
+            vec!["image".to_owned(), digest.to_string(), platform.to_string()]
+        }
+        SourceOp::Http(http) => {
+            let HttpSource { checksum, perm, uid, gid, .. } = http;
+            let perm = perm.unwrap_or(super::source::DEFAULT_FILE_MODE);
+            let file = [perm.to_string(), uid.to_string(), gid.to_string(), super::source::file_name(http).to_owned()];
+            ["http".to_owned(), checksum.to_string()].into_iter().chain(file).collect()
+        }
+        SourceOp::Git(git) => {
+            let subdir = git.subdir.clone().unwrap_or_default();
+            // A `.git` that stays says where it came from.
+            let remote = if git.keep_git_dir { git.remote.clone() } else { String::new() };
+            vec!["git".to_owned(), git.commit.to_string(), subdir, remote]
+        }
+        SourceOp::Local(source) => vec!["local".to_owned(), local(source).to_string()],
+    };
+    Key::of(parts.iter().map(String::as_bytes))
+}
+
+/// A key of one way of keeping ownership: trees made in different ways are never mixed.
+pub(crate) fn in_domain(domain: &str, key: &Key) -> Key {
+    Key::of([domain.as_bytes(), key.hex().as_bytes()])
+}

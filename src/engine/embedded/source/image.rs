@@ -1,0 +1,222 @@
+//! Images, out of layouts and registries.
+//!
+//! Taking an image brings its blobs into the store and says which layers it has. Nothing is unpacked here: that
+//! happens when a step looks into the tree, and when none does, never.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diag::progress::Task;
+use diag::{Diagnostic, Reported, codes};
+use llb::{ImageSource, OciLayoutSource};
+use oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
+use store::{Store, StoreError};
+
+use crate::Layout;
+use crate::embedded::chain::Chain;
+use crate::embedded::solver::Solve;
+use crate::error::VertexError;
+
+/// An image could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The layout has no such blob.
+    #[error("the layout `{layout}` has no blob {digest}")]
+    Missing {
+        /// The layout's directory.
+        layout: PathBuf,
+        /// The blob.
+        digest: Digest,
+    },
+    /// A blob is no manifest, index or config.
+    #[error("{digest} is not an image {expected}")]
+    Document {
+        /// The blob.
+        digest: Digest,
+        /// What it should be.
+        expected: &'static str,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The index has no manifest for the platform.
+    #[error("{digest} has no image for {platform}, it has: {}", .found.join(", "))]
+    NoPlatform {
+        /// The index.
+        digest: Digest,
+        /// The platform wanted.
+        platform: Platform,
+        /// Those it has.
+        found: Vec<String>,
+    },
+    /// Manifest and config disagree.
+    #[error("{digest} lists {layers} layers, its config {diff_ids}")]
+    LayerCount {
+        /// The manifest.
+        digest: Digest,
+        /// How many layers the manifest has.
+        layers: usize,
+        /// How many diff IDs the config has.
+        diff_ids: usize,
+    },
+    /// A file of a layout could not be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] registry::image::ImageError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reported for ImageError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Missing { .. } => Diagnostic::new(codes::engine::IMAGE, self.to_string())
+                .help("the layout is incomplete: make or fetch it again"),
+            Self::Document { .. } | Self::LayerCount { .. } => {
+                Diagnostic::new(codes::engine::IMAGE, self.to_string()).caused_by(self)
+            }
+            Self::NoPlatform { .. } => Diagnostic::new(codes::engine::IMAGE, self.to_string())
+                .help("build for a platform the image has, or choose another base"),
+            Self::Read { .. } => Diagnostic::new(codes::engine::IO, self.to_string()).caused_by(self),
+            Self::Registry(error) => error.diagnostic(),
+            Self::Store(error) => error.diagnostic(),
+        }
+    }
+}
+
+/// The tree of an image in a layout of the request.
+pub(super) async fn from_layout(
+    solve: &Arc<Solve>,
+    source: &OciLayoutSource,
+    platform: Option<Platform>,
+) -> Result<Chain, VertexError> {
+    let name = source.store.as_deref().unwrap_or(&source.name);
+    let layouts = &solve.request.layouts;
+    let layout = layouts.get(name).or_else(|| layouts.get(&source.name)).cloned();
+    let layout = layout.ok_or_else(|| VertexError::NoSuchLayout { name: name.to_owned() })?;
+    let platform = platform.unwrap_or(solve.request.platform);
+    let (store, digest) = (solve.workshop.store.clone(), source.digest);
+    Ok(solve.blocking(move || read(&Blobs { store, layout }, &digest, platform)).await?)
+}
+
+/// The tree of an image in a registry.
+pub(super) async fn from_registry(
+    solve: &Arc<Solve>,
+    source: &ImageSource,
+    platform: Option<Platform>,
+    task: &Task,
+) -> Result<Chain, VertexError> {
+    let platform = platform.unwrap_or(solve.request.platform);
+    let reference = source.repository.with_digest(source.digest);
+    let pulled = tokio::select! {
+        biased;
+        () = solve.cancel.cancelled() => return Err(VertexError::Canceled),
+        pulled = solve.workshop.images.pull(&reference, platform, task) => pulled.map_err(ImageError::from)?,
+    };
+    let store = solve.workshop.store.clone();
+    let blobs = Blobs { store: store.clone(), layout: Layout::Store(store) };
+    Ok(solve.blocking(move || read(&blobs, &pulled.manifest.digest, platform)).await?)
+}
+
+/// Where blobs are and where they go.
+struct Blobs {
+    store: Store,
+    layout: Layout,
+}
+
+impl Blobs {
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
+        self.bring(digest)?;
+        Ok(self.store.read_blob(digest)?)
+    }
+
+    /// Sees to it that the store has the blob.
+    fn bring(&self, digest: &Digest) -> Result<(), ImageError> {
+        if self.store.blob_size(digest).is_some() {
+            return Ok(());
+        }
+        match &self.layout {
+            Layout::Store(other) => copy(&self.store, &other.blob_path(digest), digest, other.root()),
+            Layout::Directory(root) => {
+                copy(&self.store, &root.join("blobs/sha256").join(digest.hex()), digest, root)
+            }
+        }
+    }
+}
+
+fn copy(store: &Store, from: &Path, digest: &Digest, layout: &Path) -> Result<(), ImageError> {
+    let mut file = File::open(from).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ImageError::Missing { layout: layout.to_owned(), digest: *digest },
+        _ => ImageError::Read { path: from.to_owned(), source },
+    })?;
+    let mut writer = store.blob_writer()?;
+    io::copy(&mut file, &mut writer).map_err(|source| ImageError::Read { path: from.to_owned(), source })?;
+    writer.commit(Some(digest))?;
+    Ok(())
+}
+
+fn read(blobs: &Blobs, digest: &Digest, platform: Platform) -> Result<Chain, ImageError> {
+    let bytes = blobs.document(digest)?;
+    let document = |expected| move |source| ImageError::Document { digest: *digest, expected, source };
+    if let Some(manifest) = select(&bytes, digest, platform)? {
+        return read(blobs, &manifest.digest, platform);
+    }
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(document("manifest"))?;
+    let config = blobs.document(&manifest.config.digest)?;
+    let config: ImageConfig = serde_json::from_slice(&config).map_err(|source| ImageError::Document {
+        digest: manifest.config.digest,
+        expected: "config",
+        source,
+    })?;
+    let diff_ids = config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        let (layers, diff_ids) = (manifest.layers.len(), diff_ids.len());
+        return Err(ImageError::LayerCount { digest: *digest, layers, diff_ids });
+    }
+    for layer in &manifest.layers {
+        blobs.bring(&layer.digest)?;
+    }
+    let layers = manifest.layers.into_iter().map(plain);
+    Ok(Chain::of_image(diff_ids.into_iter().zip(layers)))
+}
+
+/// The manifest an index has for the platform; `None` when it is no index.
+fn select(bytes: &[u8], digest: &Digest, platform: Platform) -> Result<Option<Descriptor>, ImageError> {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    let document = |source| ImageError::Document { digest: *digest, expected: "manifest", source };
+    let probe: Probe = serde_json::from_slice(bytes).map_err(document)?;
+    if probe.manifests.is_none() {
+        return Ok(None);
+    }
+    let index: Index = serde_json::from_slice(bytes).map_err(document)?;
+    let found = index.manifests.iter().find(|manifest| manifest.platform == Some(platform));
+    match found {
+        Some(manifest) => Ok(Some(manifest.clone())),
+        None => Err(ImageError::NoPlatform {
+            digest: *digest,
+            platform,
+            found: index.manifests.iter().filter_map(|manifest| manifest.platform.map(|p| p.to_string())).collect(),
+        }),
+    }
+}
+
+/// A layer's descriptor as OCI manifests write it: Docker's media types mean the same bytes.
+fn plain(mut layer: Descriptor) -> Descriptor {
+    if layer.media_type == media_type::DOCKER_LAYER_GZIP {
+        media_type::LAYER_GZIP.clone_into(&mut layer.media_type);
+    }
+    layer.platform = None;
+    layer
+}
