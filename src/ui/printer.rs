@@ -131,13 +131,13 @@ impl Printer {
         Styles::new(self.0.stderr.color())
     }
 
-    /// Writes a line, or lines, to stdout. A failed write is kept for [`Printer::finish`]; a reader that has gone away
-    /// (`clawbuild list | head -1`) is no failure.
+    /// Writes text to stdout as it is, adding nothing. A failed write is kept for [`Printer::finish`]; a reader that has
+    /// gone away (`clawbuild list | head -1`) is no failure.
     pub fn data(&self, text: impl fmt::Display) {
-        self.write_data(format!("{text}\n").as_bytes());
+        self.write_data(text.to_string().as_bytes());
     }
 
-    /// Writes bytes to stdout as they are, adding nothing.
+    /// Writes bytes to stdout as they are.
     pub fn data_bytes(&self, bytes: &[u8]) {
         self.write_data(bytes);
     }
@@ -386,7 +386,7 @@ mod tests {
             (Verbosity::Verbose, "said\ndetail\nwarning: odd\nerror[cli/bug]: broken\n"),
         ] {
             let (printer, out, err) = printer(Settings { verbosity, ..Settings::default() }, Terminal::file());
-            printer.data("data");
+            printer.data("data\n");
             printer.say("said");
             printer.detail("detail");
             printer.warn("odd");

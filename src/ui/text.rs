@@ -109,6 +109,12 @@ pub fn truncate(text: &str, cells: usize) -> Cow<'_, str> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
+/// `count` bytes, to be shown.
+#[must_use]
+pub const fn bytes(count: u64) -> Bytes {
+    Bytes(count)
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
