@@ -6,6 +6,7 @@
 
 pub mod download;
 pub mod http;
+pub mod image;
 mod integrity;
 pub mod npm;
 pub mod progress;

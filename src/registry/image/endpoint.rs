@@ -1,0 +1,167 @@
+//! Where a registry is and what it speaks.
+
+use oci::Repository;
+use reqwest::StatusCode;
+use url::Url;
+
+use super::ImageError;
+use super::challenge::{Challenge, challenge};
+use crate::http::{Http, HttpError, Trust, is_loopback, is_transient, status_error};
+
+/// Whether an image is fetched or sent. Mirrors serve only the one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// From the registry.
+    Pull,
+    /// To the registry.
+    Push,
+}
+
+/// A registry that answered.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The root of its interface: ends with `/v2/`.
+    pub(super) base: Url,
+    pub(super) trust: Trust,
+    /// What it wants of everyone, if anything.
+    pub(super) challenge: Option<Challenge>,
+    /// What credentials for it are filed under: the registry's name, or a mirror's host and port.
+    pub(super) name: String,
+}
+
+/// One way to reach a registry.
+#[derive(Debug)]
+struct Candidate {
+    base: Url,
+    trust: Trust,
+}
+
+impl Endpoint {
+    /// Finds out how `repository`'s registry is reached.
+    ///
+    /// TLS always, except on this machine's loopback and for registries called insecure, where what answers decides.
+    pub(super) async fn discover(
+        http: &Http,
+        repository: &Repository,
+        direction: Direction,
+        insecure: bool,
+    ) -> Result<Self, ImageError> {
+        let (name, candidates) = candidates(http, repository, direction, insecure)?;
+        let mut backoff = http.backoff();
+        loop {
+            let mut failure: Option<HttpError> = None;
+            for Candidate { base, trust } in &candidates {
+                match ping(http, base, *trust).await {
+                    Ok(challenge) => {
+                        return Ok(Self { base: base.clone(), trust: *trust, challenge, name });
+                    }
+                    // A server that was reached says more than one that was not.
+                    Err(error) if matches!(failure, None | Some(HttpError::Unreachable { .. })) => {
+                        failure = Some(match (failure, error) {
+                            (Some(first), HttpError::Unreachable { .. }) => first,
+                            (_, error) => error,
+                        });
+                    }
+                    Err(_) => {}
+                }
+            }
+            let Some(error) = failure else { return Err(ImageError::NoEndpoint { registry: name }) };
+            if !backoff.wait(&error, &crate::progress::Meter::silent()).await {
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// The URL of something in the repository, such as `manifests/latest`.
+    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{}/{rest}", self.base.path(), repository.path()));
+        url
+    }
+
+    /// Whether requests to `url` go to this registry, and so may carry what proves who asks.
+    pub(super) fn owns(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin()
+    }
+}
+
+fn candidates(
+    http: &Http,
+    repository: &Repository,
+    direction: Direction,
+    insecure: bool,
+) -> Result<(String, Vec<Candidate>), ImageError> {
+    let name = repository.registry();
+    let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
+    let base = |scheme: &str| {
+        Url::parse(&format!("{scheme}://{host}/v2/"))
+            .map_err(|source| ImageError::Registry { registry: name.to_owned(), source })
+    };
+    let secure = base("https")?;
+    let mirror = http.settings().mirrors.rewrite(&secure);
+    if direction == Direction::Pull && mirror != secure {
+        // Its own credentials, not those of the registry it stands in for.
+        let host = mirror.host_str().unwrap_or_default();
+        let name = mirror.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        return Ok((name, vec![Candidate { base: mirror, trust: Trust::Verified }]));
+    }
+    let trust = if insecure { Trust::Anyone } else { Trust::Verified };
+    let mut candidates = vec![Candidate { base: secure, trust }];
+    let plain = Candidate { base: base("http")?, trust };
+    if is_loopback(&plain.base) {
+        candidates.insert(0, plain);
+    } else if insecure {
+        candidates.push(plain);
+    }
+    Ok((name.to_owned(), candidates))
+}
+
+/// Asks whether this is a registry. Spec: OCI distribution-spec §Determining Support.
+async fn ping(http: &Http, base: &Url, trust: Trust) -> Result<Option<Challenge>, HttpError> {
+    let response = http.send(base, http.client(base, trust)?.get(base.clone())).await?;
+    match response.status() {
+        StatusCode::UNAUTHORIZED => Ok(challenge(response.headers())),
+        // What a TLS server says to plain HTTP.
+        StatusCode::BAD_REQUEST if base.scheme() == "http" => Err(status_error(base, response).await),
+        status if is_transient(status) => Err(status_error(base, response).await),
+        // Some registries answer nothing sensible here and work all the same.
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{HttpSettings, Mirrors};
+
+    fn reached(http: &Http, repository: &str, direction: Direction, insecure: bool) -> (String, Vec<String>) {
+        let repository = repository.parse().expect("a repository");
+        let (name, candidates) = candidates(http, &repository, direction, insecure).expect("candidates");
+        (name, candidates.iter().map(|candidate| candidate.base.to_string()).collect())
+    }
+
+    #[test]
+    fn tls_is_left_out_only_where_that_is_safe_or_wished() {
+        let http = Http::new(HttpSettings::default());
+        let pull = |repository: &str, insecure| reached(&http, repository, Direction::Pull, insecure).1;
+        assert_eq!(pull("debian", false), ["https://registry-1.docker.io/v2/"]);
+        assert_eq!(pull("ghcr.io/a/b", false), ["https://ghcr.io/v2/"]);
+        assert_eq!(pull("r.example:5000/b", true), ["https://r.example:5000/v2/", "http://r.example:5000/v2/"]);
+        for local in ["127.0.0.1:5000", "127.1.2.3:5000", "localhost:5000", "[::1]:5000"] {
+            let candidates = pull(&format!("{local}/x"), false);
+            assert_eq!(candidates, [format!("http://{local}/v2/"), format!("https://{local}/v2/")]);
+        }
+        assert_eq!(pull("127.0.0.1.example.org/x", false), ["https://127.0.0.1.example.org/v2/"]);
+    }
+
+    #[test]
+    fn a_mirror_is_pulled_from_with_its_own_name() {
+        let pair = ("https://registry-1.docker.io/".to_owned(), "http://127.0.0.1:5001/hub/".to_owned());
+        let mirrors = Mirrors::new([pair]).expect("good mirrors");
+        let http = Http::new(HttpSettings { mirrors, ..HttpSettings::default() });
+        let (name, candidates) = reached(&http, "debian", Direction::Pull, false);
+        assert_eq!((name.as_str(), candidates), ("127.0.0.1:5001", vec!["http://127.0.0.1:5001/hub/v2/".to_owned()]));
+        let (name, candidates) = reached(&http, "debian", Direction::Push, false);
+        assert_eq!((name.as_str(), candidates), ("docker.io", vec!["https://registry-1.docker.io/v2/".to_owned()]));
+    }
+}
