@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use super::chain::Chain;
 use store::{Store, StoreError};
 
 /// Names a directory under `snapshots/`.
@@ -131,6 +132,21 @@ impl Draft {
         fs::rename(&self.directory, &place).map_err(StoreError::io("move a snapshot to", &place))?;
         self.open = false;
         Ok(self.id)
+    }
+}
+
+impl Draft {
+    /// The tree that these changes make of `before`. Where nothing was changed, that is `before` itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn commit_onto(self, before: &Chain) -> Result<Chain, StoreError> {
+        let fs = self.fs();
+        let mut entries = fs::read_dir(&fs).map_err(StoreError::io("read", &fs))?;
+        match entries.next() {
+            None => Ok(before.clone()),
+            Some(_) => Ok(before.with(self.commit()?)),
+        }
     }
 }
 

@@ -1,0 +1,305 @@
+//! Running a command.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use diag::progress::{Event, Progress, Stream, Task, TaskId};
+use diag::{Diagnostic, Reported, codes};
+use llb::{ExecOp, InputIndex, Mount, MountKind, NetworkMode, SecretMount};
+use secrecy::ExposeSecret as _;
+
+use crate::embedded::chain::Chain;
+use crate::embedded::mount::{CacheDirectory, Tree};
+use crate::embedded::sandbox::{
+    Cancel, ExitStatus, MountSource, Network, SandboxError, Secret, Spec, Variable, DEFAULT_HOSTNAME,
+};
+use crate::embedded::snapshot::Draft;
+use crate::embedded::solver::Solve;
+use crate::embedded::{Workshop, sandbox, unpack};
+use crate::error::VertexError;
+
+/// A command that ran and did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{command}` {}", self.fate())]
+pub struct StepFailure {
+    /// The command, shortened.
+    pub command: String,
+    /// Its exit status, or 128 and the number of the signal that ended it.
+    pub code: i32,
+    /// Whether the kernel ended it for want of memory.
+    pub out_of_memory: bool,
+    /// The last lines it wrote.
+    pub last_lines: Vec<String>,
+}
+
+impl StepFailure {
+    fn fate(&self) -> String {
+        match self.code {
+            _ if self.out_of_memory => "ran out of memory and was ended".to_owned(),
+            code @ 129..=192 => format!("was ended by signal {}", code - 128),
+            code => format!("exited with status {code}"),
+        }
+    }
+}
+
+impl Reported for StepFailure {
+    fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::new(codes::engine::STEP_FAILED, self.to_string());
+        let diagnostic = match self.last_lines.as_slice() {
+            [] => diagnostic,
+            lines => diagnostic.related("its last lines", lines.to_vec()),
+        };
+        if self.out_of_memory {
+            diagnostic.help("give the step more memory, or run fewer steps at a time with `--jobs`")
+        } else {
+            diagnostic
+        }
+    }
+}
+
+/// Runs the command; gives the trees of its outputs.
+pub(crate) async fn exec(
+    solve: &Arc<Solve>,
+    op: &ExecOp,
+    trees: &[Chain],
+    task: &Task,
+) -> Result<Vec<Chain>, VertexError> {
+    let mut layers: BTreeMap<InputIndex, Vec<PathBuf>> = BTreeMap::new();
+    for mount in &op.mounts {
+        if let Some(input) = mount.input
+            && !layers.contains_key(&input)
+        {
+            layers.insert(input, unpack::directories(solve, trees[input.0].parts()).await?);
+        }
+    }
+    let cancel = Cancel::new()?;
+    let stage = Stage { solve: Arc::clone(solve), op: op.clone(), trees: trees.to_vec(), layers };
+    let running = solve.blocking({
+        let (cancel, progress, id) = (cancel.clone(), solve.progress.clone(), task.id().clone());
+        move || stage.run(&cancel, &progress, &id)
+    });
+    tokio::pin!(running);
+    tokio::select! {
+        result = &mut running => result,
+        () = solve.cancel.cancelled() => {
+            cancel.cancel();
+            running.await
+        }
+    }
+}
+
+/// Everything a command is run with.
+struct Stage {
+    solve: Arc<Solve>,
+    op: ExecOp,
+    trees: Vec<Chain>,
+    layers: BTreeMap<InputIndex, Vec<PathBuf>>,
+}
+
+/// A tree made visible for the command, and where its changes go.
+struct Visible {
+    tree: Tree,
+    draft: Option<Draft>,
+}
+
+impl Stage {
+    fn run(&self, cancel: &Cancel, progress: &Progress, id: &TaskId) -> Result<Vec<Chain>, VertexError> {
+        let workshop = &self.solve.workshop;
+        let mut spec = self.spec();
+        // Trees by the position of their mount, and what else has to live as long as the command.
+        let mut visible: BTreeMap<usize, Visible> = BTreeMap::new();
+        let mut caches = Vec::new();
+        for (position, mount) in self.op.mounts.iter().enumerate() {
+            let source = match &mount.kind {
+                MountKind::Bind => {
+                    let shown = self.show(workshop, mount)?;
+                    let path = shown.tree.path();
+                    visible.insert(position, shown);
+                    if mount.dest == "/" {
+                        spec.root = path;
+                        spec.read_only_root = mount.readonly;
+                        continue;
+                    }
+                    bind(path, mount)
+                }
+                MountKind::Cache { id, sharing } => {
+                    let cache = CacheDirectory::acquire(&workshop.store, id, *sharing)?;
+                    let path = cache.path().to_owned();
+                    caches.push(cache);
+                    bind(path, mount)
+                }
+                MountKind::Tmpfs { size } => MountSource::Tmpfs { size: *size },
+                MountKind::Secret(secret) => match self.secret(secret)? {
+                    Some(source) => source,
+                    None => continue,
+                },
+                MountKind::Ssh(agent) if agent.optional => continue,
+                MountKind::Ssh(agent) => return Err(VertexError::SshAgent { id: agent.id.0.clone() }),
+            };
+            spec.mounts.push(sandbox::Mount { target: mount.dest.clone(), source });
+        }
+
+        let mut last = LastLines::default();
+        let mut output = |stream: Stream, data: &[u8]| {
+            last.take(data);
+            progress.emit(Event::Log { task: id.clone(), stream, data: data.to_vec() });
+        };
+        let ended = workshop.sandbox.run_blocking(spec, &mut output, cancel);
+        match ended {
+            Ok(status) if status.success() => self.outputs(visible),
+            Ok(ExitStatus { code, out_of_memory }) => {
+                let command = shortened(&self.op.args);
+                Err(StepFailure { command, code, out_of_memory, last_lines: last.into_lines() }.into())
+            }
+            Err(SandboxError::Cancelled) => Err(VertexError::Canceled),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn spec(&self) -> Spec {
+        let op = &self.op;
+        let mut spec = Spec::new("", op.args.iter().cloned());
+        spec.env = op.env.iter().map(|variable| Variable::new(&variable.name, &variable.value)).collect();
+        spec.cwd.clone_from(&op.cwd);
+        spec.user = op.user.clone().unwrap_or_default();
+        spec.hostname = op.hostname.clone().unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned());
+        spec.network = match op.network {
+            NetworkMode::Sandbox | NetworkMode::Host => Network::Host,
+            NetworkMode::None => Network::None,
+        };
+        spec
+    }
+
+    fn show(&self, workshop: &Workshop, mount: &Mount) -> Result<Visible, VertexError> {
+        let none = Vec::new();
+        let layers = mount.input.and_then(|input| self.layers.get(&input)).unwrap_or(&none);
+        // A root filesystem is written to even when the command may not: mount points are made in it.
+        if mount.readonly && mount.dest != "/" {
+            return Ok(Visible { tree: workshop.mounter.read_only(layers)?, draft: None });
+        }
+        let draft = Draft::new(&workshop.store)?;
+        let tree = workshop.mounter.writable(layers, &draft.fs())?;
+        Ok(Visible { tree, draft: Some(draft) })
+    }
+
+    fn secret(&self, mount: &SecretMount) -> Result<Option<MountSource>, VertexError> {
+        let SecretMount { id, uid, gid, mode, optional } = mount;
+        match self.solve.request.secrets.get(id) {
+            Some(value) => {
+                let content = Secret(value.expose_secret().to_vec());
+                Ok(Some(MountSource::Secret { content, mode: *mode, uid: *uid, gid: *gid }))
+            }
+            None if *optional => Ok(None),
+            None => Err(VertexError::NoSuchSecret { id: id.0.clone() }),
+        }
+    }
+
+    /// The trees the mounts have become, in the order of the outputs.
+    fn outputs(&self, mut visible: BTreeMap<usize, Visible>) -> Result<Vec<Chain>, VertexError> {
+        let mut outputs = BTreeMap::new();
+        for (position, mount) in self.op.mounts.iter().enumerate() {
+            let shown = visible.remove(&position);
+            let Some(output) = mount.output else { continue };
+            let before = mount.input.map_or_else(Chain::default, |InputIndex(input)| self.trees[input].clone());
+            let after = match shown {
+                Some(Visible { tree, draft: Some(draft) }) if !mount.readonly => {
+                    tree.finish()?;
+                    draft.commit_onto(&before)?
+                }
+                Some(_) | None => before,
+            };
+            outputs.insert(output, after);
+        }
+        Ok(outputs.into_values().collect())
+    }
+}
+
+fn bind(path: PathBuf, mount: &Mount) -> MountSource {
+    MountSource::Bind { path, selector: mount.selector.clone().unwrap_or_default(), read_only: mount.readonly }
+}
+
+/// The command as one line people recognise.
+fn shortened(args: &[String]) -> String {
+    const LONGEST: usize = 80;
+    let line = args.join(" ");
+    let line = line.split('\n').next().unwrap_or_default();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// The last lines of what a command wrote.
+#[derive(Debug, Default)]
+struct LastLines {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+const LAST_LINES: usize = 20;
+/// Bytes of one line that are kept.
+const LINE_LENGTH: usize = 2000;
+
+impl LastLines {
+    fn take(&mut self, data: &[u8]) {
+        for part in data.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match part.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (part, false),
+            };
+            let room = LINE_LENGTH.saturating_sub(self.open.len());
+            self.open.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.open);
+        // What a progress bar drew last is what can be seen of it.
+        let line = line.trim_end().rsplit('\r').next().unwrap_or_default().to_owned();
+        self.open.clear();
+        if self.lines.len() == LAST_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    fn into_lines(mut self) -> Vec<String> {
+        if !self.open.is_empty() {
+            self.end_line();
+        }
+        self.lines.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_those_that_can_be_seen() {
+        let mut last = LastLines::default();
+        for number in 0..30 {
+            last.take(format!("line {number}\n").as_bytes());
+        }
+        last.take(b" 10 %\r 50 %\r100 %\r\nfai");
+        last.take(b"led");
+        let lines = last.into_lines();
+        assert_eq!(lines.len(), LAST_LINES);
+        assert_eq!(lines[LAST_LINES - 3..], ["line 29", "100 %", "failed"]);
+    }
+
+    #[test]
+    fn a_failure_says_how_the_command_ended() {
+        let failure = |code, out_of_memory| {
+            let command = shortened(&["sh".to_owned(), "-c".to_owned(), "make\ninstall".to_owned()]);
+            StepFailure { command, code, out_of_memory, last_lines: Vec::new() }.to_string()
+        };
+        assert_eq!(failure(2, false), "`sh -c make` exited with status 2");
+        assert_eq!(failure(139, false), "`sh -c make` was ended by signal 11");
+        assert_eq!(failure(137, true), "`sh -c make` ran out of memory and was ended");
+    }
+}
