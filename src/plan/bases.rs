@@ -100,7 +100,7 @@ impl<'a> LockedBase<'a> {
         }
         let mut stages = Stages::default();
         let history = self.history();
-        let result = stages.add(Stage { name: owner, platform: self.platform, from, steps });
+        let result = stages.add(Stage { name: owner, platform: self.platform, epoch: self.epoch(), from, steps });
         let image = ImagePlan {
             config: ContainerConfig {
                 env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
@@ -194,8 +194,6 @@ pub(crate) fn archive_stage(
     if let Some(stage) = stages.named(name) {
         return stage;
     }
-    let copy =
-        Copy { path: "/".to_owned(), into: true, ..Copy::new(CopyFrom::Archive(download), crate::stage::path("/")) };
-    let step = Step { name: "unpack".to_owned(), origin, kind: StepKind::Files(vec![FileAction::Copy(copy)]) };
-    stages.add(Stage { name: name.to_owned(), platform, from: From::Scratch, steps: vec![step] })
+    let from = From::Archive { download, origin };
+    stages.add(Stage { name: name.to_owned(), platform, epoch: Epoch(0), from, steps: Vec::new() })
 }

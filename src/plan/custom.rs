@@ -8,8 +8,8 @@ use recipe::{Name, Recipe, RecipeError, StageFrom, StageStep};
 
 use crate::stage::{Stages, path};
 use crate::{
-    BaseImages, Context, Copy, CopyFrom, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError, Run,
-    Stage, StageId, Step, StepKind, bases,
+    BaseImages, Context, Copy, CopyFrom, Epoch, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError,
+    Run, Stage, StageId, Step, StepKind, bases,
 };
 
 /// The base a stage starts from, if it is one: names the recipe does not define as stages are bases.
@@ -29,14 +29,15 @@ pub(crate) struct Custom<'a> {
     locked: &'a LockedRecipe<'a>,
     images: &'a BaseImages,
     platform: Platform,
+    epoch: Epoch,
     done: BTreeMap<Name, StageId>,
     /// Names being planned now, innermost last.
     open: Vec<Name>,
 }
 
 impl<'a> Custom<'a> {
-    pub(crate) fn new(locked: &'a LockedRecipe<'a>, images: &'a BaseImages, platform: Platform) -> Self {
-        Self { locked, images, platform, done: BTreeMap::new(), open: Vec::new() }
+    pub(crate) fn new(locked: &'a LockedRecipe<'a>, images: &'a BaseImages, platform: Platform, epoch: Epoch) -> Self {
+        Self { locked, images, platform, epoch, done: BTreeMap::new(), open: Vec::new() }
     }
 
     /// Plans every stage, so that mistakes in unused ones are told too.
@@ -89,7 +90,7 @@ impl<'a> Custom<'a> {
         }
         self.open.pop();
         let name = format!("{} {}", recipe.name.value, asked.value);
-        let id = stages.add(Stage { name, platform: self.platform, from, steps });
+        let id = stages.add(Stage { name, platform: self.platform, epoch: self.epoch, from, steps });
         self.done.insert(asked.value.clone(), id);
         Ok(id)
     }
@@ -195,7 +196,8 @@ impl<'a> Custom<'a> {
             return self.stage(stages, name);
         }
         let from = self.base(name)?;
-        Ok(stages.add(Stage { name: format!("base/{}", name.value), platform: self.platform, from, steps: Vec::new() }))
+        let name = format!("base/{}", name.value);
+        Ok(stages.add(Stage { name, platform: self.platform, epoch: self.epoch, from, steps: Vec::new() }))
     }
 }
 

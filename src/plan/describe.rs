@@ -20,6 +20,7 @@ pub fn describe(plan: &Plan) -> String {
                 From::Scratch => "from nothing".to_owned(),
                 From::Stage(id) => format!("from stage {}", plan.stage(*id).name),
                 From::Layout { name, manifest, .. } => format!("from {name} {manifest}"),
+                From::Archive { download, .. } => format!("from {}", download.url),
                 From::Image { reference, .. } => format!("from {reference}"),
             },
         );

@@ -71,7 +71,7 @@ impl Plan {
         locked.check_requirements()?;
         let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
         let base = |platform| bases::layout(images, &recipe.image.base.value, platform, origin.clone());
-        let mut custom = Custom::new(locked, images, build);
+        let mut custom = Custom::new(locked, images, build, epoch);
         custom.all(&mut stages)?;
         let mut steps: Vec<Step> = packages(locked, layers, target).into_iter().collect();
         let init = init::compile(&mut stages, locked, images, build, target)?;
@@ -93,7 +93,7 @@ impl Plan {
         let name = recipe.name.value.to_string();
         let mut history = locked.base(target).history();
         history.extend(steps.iter().map(|step| step.name.clone()));
-        let result = stages.add(Stage { name, platform: target, from: base(target), steps });
+        let result = stages.add(Stage { name, platform: target, epoch, from: base(target), steps });
         let image = ImagePlan {
             config: container_config(locked),
             epoch,

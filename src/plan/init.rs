@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::stage::{Stages, path};
 use crate::{
-    BaseImages, Context, Copy, CopyFrom, FileAction, LockedRecipe, Mount, MountKind, Origin, PlanError, Run, Stage,
-    StageId, Step, StepKind, bases,
+    BaseImages, Context, Copy, CopyFrom, FileAction, LockedBase, LockedRecipe, Mount, MountKind, Origin, PlanError,
+    Run, Stage, StageId, Step, StepKind, bases,
 };
 
 /// The base claw-init is compiled on.
@@ -38,6 +38,7 @@ pub(crate) fn compile(
     let chain: Vec<&Base> = locked.project.chain(&asked, &locked.recipe.source)?;
     let base = chain.last().expect("a chain holds at least the base asked for");
     let origin = Origin { source: base.source.clone(), span: base.name.span };
+    let epoch = LockedBase::new(&chain, build, locked.lock).epoch();
     let toolchain = bases::layout(images, &asked.value, build, origin.clone());
     let context = Context {
         name: "init".to_owned(),
@@ -81,7 +82,7 @@ pub(crate) fn compile(
         Step { name: "source".to_owned(), origin: origin.clone(), kind: StepKind::Files(vec![copy, out]) },
         Step { name: "rustc claw-init".to_owned(), origin, kind: StepKind::Run(run) },
     ];
-    Ok(stages.add(Stage { name, platform: build, from: toolchain, steps }))
+    Ok(stages.add(Stage { name, platform: build, epoch, from: toolchain, steps }))
 }
 
 /// The manifest claw-init reads: what it runs, renders and probes. Written by `base/init`'s own definition.

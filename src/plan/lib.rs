@@ -16,6 +16,8 @@ mod node;
 mod project;
 mod requests;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 pub use bases::{BaseImages, DebianLayers, LockedBase, locked_base};
 pub use describe::describe;

@@ -8,7 +8,8 @@ use llb::{
 };
 
 use crate::{
-    CA_SECRET, Context, Copy, CopyFrom, Download, FileAction, From, MountKind, Origin, Plan, Run, Stage, Step, StepKind,
+    CA_SECRET, Context, Copy, CopyFrom, Download, Epoch, FileAction, From, MountKind, Origin, Plan, Run, Stage, Step,
+    StepKind,
 };
 
 /// The name under which engines find the local store behind `oci-layout://` sources.
@@ -79,6 +80,7 @@ impl Lowering<'_> {
                 let source = graph.oci_layout(&layout_name(name), *manifest, Some(STORE_LAYOUT));
                 Tree::Output(source.with_name(format!("[{}] {name}", stage.name)).with_location(location(origin)))
             }
+            From::Archive { download, origin } => Tree::Output(self.archive(graph, download, origin)),
             From::Image { reference, origin } => {
                 let digest = reference.digest.expect("recipes name images by digest");
                 let source = graph.image(reference.repository.clone(), digest);
@@ -90,9 +92,9 @@ impl Lowering<'_> {
             tree = Tree::Output(match &step.kind {
                 StepKind::Run(run) => {
                     let Tree::Output(rootfs) = &tree else { unreachable!("steps run only in stages with a tree") };
-                    self.run(graph, rootfs, run, name, &step.origin)
+                    self.run(graph, rootfs, run, (name, stage.epoch), &step.origin)
                 }
-                StepKind::Files(actions) => self.files(graph, tree, actions, name, step),
+                StepKind::Files(actions) => self.files(graph, tree, actions, (name, stage.epoch), step),
                 StepKind::Overlay { name: layout, manifest } => {
                     let source = graph.oci_layout(&layout_name(layout), *manifest, Some(STORE_LAYOUT));
                     let layer = source.with_name(name.clone()).with_location(location(&step.origin));
@@ -108,8 +110,15 @@ impl Lowering<'_> {
         tree
     }
 
-    fn run(&mut self, graph: Graph, rootfs: &Output, run: &Run, name: String, origin: &Origin) -> Output {
-        let epoch = self.plan.image.epoch.0.to_string();
+    fn run(
+        &mut self,
+        graph: Graph,
+        rootfs: &Output,
+        run: &Run,
+        (name, epoch): (String, Epoch),
+        origin: &Origin,
+    ) -> Output {
+        let epoch = epoch.0.to_string();
         let mut exec = Exec::on(rootfs, &run.args)
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/tmp")
@@ -145,8 +154,15 @@ impl Lowering<'_> {
         graph.exec(exec).rootfs().clone()
     }
 
-    fn files(&mut self, graph: Graph, tree: Tree, actions: &[FileAction], name: String, step: &Step) -> Output {
-        let epoch = Timestamp::from_seconds(self.plan.image.epoch.0);
+    fn files(
+        &mut self,
+        graph: Graph,
+        tree: Tree,
+        actions: &[FileAction],
+        (name, epoch): (String, Epoch),
+        step: &Step,
+    ) -> Output {
+        let epoch = Timestamp::from_seconds(epoch.0);
         let mut file = File::on(tree).timestamp(epoch).with_name(name).with_location(location(&step.origin));
         for action in actions {
             file = match action {

@@ -98,7 +98,13 @@ impl<'a> Parts<'a> {
     }
 
     fn stage(&self, name: &str, from: From, steps: Vec<Step>) -> Stage {
-        Stage { name: format!("{} {name}", self.locked.recipe.name.value), platform: self.platform, from, steps }
+        Stage {
+            name: format!("{} {name}", self.locked.recipe.name.value),
+            platform: self.platform,
+            epoch: self.locked.epoch(),
+            from,
+            steps,
+        }
     }
 }
 

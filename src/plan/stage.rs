@@ -6,7 +6,7 @@ use diag::{Source, Span};
 use oci::{Digest, Platform, Reference};
 use recipe::{ContainerPath, Name};
 
-use crate::ImagePlan;
+use crate::{Epoch, ImagePlan};
 
 /// The secret that carries the host's certificate bundle to steps with network, so that they work behind proxies
 /// that intercept TLS. As a secret it is part of no cache key and no layer.
@@ -47,6 +47,9 @@ pub struct Stage {
     pub name: String,
     /// What its steps run on, and which of an index's manifests it starts from.
     pub platform: Platform,
+    /// `SOURCE_DATE_EPOCH` for its steps, and the time of what they write. Stages that several targets share have one
+    /// that depends on none of them.
+    pub epoch: Epoch,
     /// What it starts from.
     pub from: From,
     /// Its steps, in order.
@@ -66,6 +69,13 @@ pub enum From {
         name: String,
         /// Its manifest.
         manifest: Digest,
+        /// Who asked for it.
+        origin: Origin,
+    },
+    /// The contents of a tar archive that is downloaded.
+    Archive {
+        /// The archive.
+        download: Download,
         /// Who asked for it.
         origin: Origin,
     },

@@ -1,0 +1,172 @@
+//! Plans of the real recipes, under a lock whose answers are made up but stay the same.
+
+use diag::{Reported, Source};
+use oci::{Digest, Platform};
+use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, Recipe};
+
+use crate::{BaseImages, Build, DebianLayers, Epoch, LockedRecipe, Plan, Project, Requests, describe};
+
+const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
+const BASES: [(&str, &str); 3] = [
+    ("base/debian.toml", include_str!("../../base/debian.toml")),
+    ("base/node.toml", include_str!("../../base/node.toml")),
+    ("base/rust.toml", include_str!("../../base/rust.toml")),
+];
+
+fn project() -> Project {
+    Project::new(BASES.map(|(name, text)| Base::parse(&Source::new(name, text)).expect("the bases are right")))
+        .expect("their names differ")
+}
+
+fn recipe(text: &str) -> Recipe {
+    Recipe::parse(&Source::new("recipe.toml", text)).expect("the recipe is right")
+}
+
+/// Answers every request with something that depends on nothing but the request.
+fn answer(requests: &Requests) -> Lock {
+    let mut lock = Lock::default();
+    for request in &requests.npm {
+        lock.put_npm(LockedNpm {
+            package: request.package.clone(),
+            requirement: request.requirement.to_string(),
+            version: request.requirement.to_string(),
+            published: 1_790_000_000,
+            url: format!("https://registry.invalid/{}.tgz", request.package.replace('/', "-")),
+            integrity: "sha512-".to_owned(),
+            sha256: Digest::of(&request.package),
+            size: 1,
+        });
+    }
+    for request in &requests.debian {
+        lock.put_debian(LockedDebian {
+            owner: request.owner.clone(),
+            platform: request.platform,
+            archive: request.archive.clone(),
+            suites: request.suites.clone(),
+            components: request.components.clone(),
+            wanted: request.wanted.clone(),
+            exclude: request.exclude.clone(),
+            below: request.below.clone(),
+            epoch: 1_780_000_000,
+            packages: request
+                .wanted
+                .iter()
+                .map(|name| LockedPackage {
+                    name: name.clone(),
+                    version: "1".to_owned(),
+                    architecture: request.platform.architecture.debian().to_owned(),
+                    sha256: Digest::of(name),
+                    size: 1,
+                    url: format!("https://archive.invalid/{name}.deb"),
+                })
+                .collect(),
+        });
+    }
+    lock
+}
+
+fn plan(text: &str, target: Platform) -> Result<Plan, crate::PlanError> {
+    let (recipe, project) = (recipe(text), project());
+    let requests = Requests::of(&recipe, &project)?;
+    let lock = answer(&requests);
+    let locked = LockedRecipe::new(&recipe, &project, &lock, vec!["target".to_owned()])?;
+    let build = Platform::LINUX_AMD64;
+    let layers: DebianLayers = requests
+        .debian
+        .iter()
+        .map(|request| ((request.owner.clone(), request.platform), Digest::of(format!("{request}"))))
+        .collect();
+    let mut images = BaseImages::new();
+    for base in locked.bases(build, target)? {
+        let digest = base.plan(&images, &layers).lower().definition.digest();
+        images.insert((base.base.name.value.clone(), base.platform), digest);
+    }
+    Plan::image(&locked, &images, &layers, Build { build, target, epoch: locked.epoch() })
+}
+
+const CUSTOM: &str = r#"
+schema = 1
+[runtime]
+name = "sample"
+summary = "A program"
+license = "MIT"
+[source]
+path = "."
+[build]
+language = "custom"
+[stages.tools]
+from = "debian"
+steps = [{ write = "/tools/hello", text = "hello" }]
+[stages.build]
+from = "rust"
+steps = [
+  { copy = ["src", "Cargo.toml"], to = "/src", exclude = ["**/*.md"] },
+  { copy = "/tools", from = "tools", to = "/opt/tools" },
+  { run = ["make"], workdir = "/src", network = true, cache = ["/var/cache/make"], secrets = ["token"], env = { A = "b" } },
+  { remove = "/src/*.tmp" },
+]
+[image]
+base = "debian"
+copy = [{ from = "build", path = "/src/out", to = "/usr/local/bin/sample" }]
+user = { name = "app", uid = 1000 }
+command = ["/usr/local/bin/sample"]
+"#;
+
+#[test]
+fn the_plan_of_openclaw() {
+    let plan = plan(OPENCLAW, Platform::LINUX_AMD64).expect("plans");
+    insta::assert_snapshot!(describe(&plan));
+}
+
+#[test]
+fn the_config_of_openclaw() {
+    let plan = plan(OPENCLAW, Platform::LINUX_AMD64).expect("plans");
+    insta::assert_json_snapshot!(plan.image.config);
+}
+
+#[test]
+fn the_llb_of_openclaw() {
+    let lowered = plan(OPENCLAW, Platform::LINUX_ARM64).expect("plans").lower();
+    insta::assert_snapshot!(lowered.definition.to_text());
+    assert_eq!(lowered.contexts.iter().map(String::as_str).collect::<Vec<_>>(), ["init", "recipe"]);
+}
+
+#[test]
+fn the_plan_of_custom_stages() {
+    let plan = plan(CUSTOM, Platform::LINUX_AMD64).expect("plans");
+    insta::assert_snapshot!(describe(&plan));
+}
+
+#[test]
+fn equal_inputs_lower_to_equal_bytes() {
+    for text in [OPENCLAW, CUSTOM] {
+        let marshal = || plan(text, Platform::LINUX_AMD64).expect("plans").lower().definition.marshal();
+        assert_eq!(marshal(), marshal());
+    }
+}
+
+#[test]
+fn the_host_that_builds_does_not_change_the_image_config() {
+    let plans = [Platform::LINUX_AMD64, Platform::LINUX_ARM64].map(|target| plan(OPENCLAW, target).expect("plans"));
+    let [amd64, arm64] = plans.map(|plan| plan.image);
+    assert_eq!(amd64.config, arm64.config);
+}
+
+#[test]
+fn a_lock_that_does_not_answer_is_named() {
+    let (recipe, project) = (recipe(OPENCLAW), project());
+    let requests = Requests::of(&recipe, &project).expect("requests");
+    let mut lock = answer(&requests);
+    let text = OPENCLAW.replace(r#"packages = ["curl", "git"]"#, r#"packages = ["git", "jq"]"#);
+    let changed = self::recipe(&text);
+    let error = LockedRecipe::new(&changed, &project, &lock, Vec::new()).expect_err("jq is not locked").diagnostic();
+    assert_eq!(error.code, diag::codes::lock::STALE);
+    assert_eq!(error.labels[0].text, "packages added: jq; removed: curl");
+    lock.retain(&requests.npm, &[], &[]);
+    assert!(LockedRecipe::new(&recipe, &project, &lock, Vec::new()).is_err());
+}
+
+#[test]
+fn an_epoch_prints_as_a_date() {
+    assert_eq!(Epoch(1_790_000_000).to_rfc3339(), "2026-09-21T14:13:20Z");
+}
