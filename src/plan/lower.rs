@@ -34,7 +34,7 @@ impl Plan {
     #[must_use]
     pub fn lower(&self) -> Lowered {
         let mut lowering =
-            Lowering { plan: self, trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
+            Lowering { trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
         for stage in &self.stages {
             let tree = lowering.stage(stage);
             lowering.trees.push(tree);
@@ -61,8 +61,7 @@ fn used_contexts(definition: &Definition, named: &BTreeSet<String>) -> BTreeSet<
     named.iter().filter(is_used).cloned().collect()
 }
 
-struct Lowering<'a> {
-    plan: &'a Plan,
+struct Lowering {
     /// The trees of the stages so far.
     trees: Vec<Tree>,
     contexts: BTreeSet<String>,
@@ -70,7 +69,7 @@ struct Lowering<'a> {
     archives: BTreeMap<(oci::Digest, String), Output>,
 }
 
-impl Lowering<'_> {
+impl Lowering {
     fn stage(&mut self, stage: &Stage) -> Tree {
         let graph = Graph::new(stage.platform);
         let mut tree = match &stage.from {
