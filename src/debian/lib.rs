@@ -5,6 +5,7 @@
 //! of it ever touching a file system.
 
 mod compression;
+pub mod deb;
 pub mod control;
 pub mod index;
 mod package;
