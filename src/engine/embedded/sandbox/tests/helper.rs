@@ -1,0 +1,118 @@
+//! Stands in for clawbuild in the tests of the sandbox: enters the namespaces, mounts the layers it is told and runs one
+//! step. It is its own sandbox helper, as clawbuild is. Bound into a step, it is also a program that tries what a step may
+//! not do.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use diag::progress::Stream;
+use engine::embedded::mount::{Method, Mounter};
+use engine::embedded::sandbox::{Cancel, Sandbox, SandboxError, Spec, helper_main_if_requested};
+use engine::userns::{Ids, enter};
+
+/// What to do, as JSON on standard input.
+#[derive(serde::Deserialize)]
+struct Job {
+    directory: PathBuf,
+    layers: Vec<PathBuf>,
+    upper: PathBuf,
+    method: Option<String>,
+    single: bool,
+    cancel_after: Option<u64>,
+    repeat: Option<u32>,
+    result: PathBuf,
+    spec: Spec,
+}
+
+fn main() -> ExitCode {
+    helper_main_if_requested();
+    match std::env::args().nth(1).as_deref() {
+        None => job(),
+        Some("crash") => crash(),
+        Some("forbidden-calls") => forbidden_calls(),
+        Some(other) => panic!("{other} is none of the things this can do"),
+    }
+}
+
+fn job() -> ExitCode {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).expect("a job");
+    let mut job: Job = serde_json::from_str(&text).expect("a job");
+    let identity = enter(if job.single { Ids::Single } else { Ids::Widest }).expect("namespaces");
+    let mounter = match job.method.as_deref() {
+        None => Mounter::new(&job.directory, identity),
+        Some("options") => Mounter::with_method(&job.directory, identity, Method::OverlayByOptions),
+        Some("copy") => Mounter::with_method(&job.directory, identity, Method::Copy),
+        Some(other) => panic!("no method {other}"),
+    };
+    let mounter = mounter.expect("a mounter");
+    let sandbox = Sandbox::new(&job.directory, identity).expect("a sandbox");
+    let tree = mounter.writable(&job.layers, &job.upper).expect("a tree");
+    job.spec.root = tree.path();
+    let cancel = Cancel::new().expect("a cancel handle");
+    if let Some(delay) = job.cancel_after {
+        let cancel = cancel.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(delay));
+            cancel.cancel();
+        });
+    }
+    let mut output = |stream: Stream, data: &[u8]| match stream {
+        Stream::Stdout => std::io::stdout().write_all(data).expect("standard output"),
+        Stream::Stderr => std::io::stderr().write_all(data).expect("standard error"),
+    };
+    let mut times = Vec::new();
+    for _ in 1..job.repeat.unwrap_or(1) {
+        let start = Instant::now();
+        sandbox.run_blocking(job.spec.clone(), &mut output, &cancel).expect("runs");
+        times.push(start.elapsed().as_micros());
+    }
+    let result = sandbox.run_blocking(job.spec, &mut output, &cancel);
+    tree.finish().expect("the tree ends");
+    let result = match result {
+        Ok(status) => serde_json::json!({ "code": status.code, "out_of_memory": status.out_of_memory, "times": times }),
+        Err(SandboxError::Refused(refusal)) => serde_json::json!({ "refused": refusal, "text": refusal.to_string() }),
+        Err(SandboxError::Cancelled) => serde_json::json!("cancelled"),
+        Err(error) => serde_json::json!({ "error": format!("{error:?}") }),
+    };
+    fs::write(&job.result, serde_json::json!({ "identity": identity, "result": result }).to_string())
+        .expect("a result");
+    ExitCode::SUCCESS
+}
+
+/// Ends by a signal, which process 1 can only do by a fault.
+fn crash() -> ExitCode {
+    #[expect(unsafe_code, reason = "a fault on purpose")]
+    // SAFETY: not safe at all, which is the point: the kernel ends the process here.
+    unsafe {
+        std::ptr::null_mut::<u8>().write_volatile(1);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints the error number of calls a step may not make. None of them gets far even if allowed.
+fn forbidden_calls() -> ExitCode {
+    let calls: [(&str, i64, [i64; 3]); 9] = [
+        ("bpf", libc::SYS_bpf, [0, 0, 0]),
+        ("clone3", libc::SYS_clone3, [0, 0, 0]),
+        ("keyctl", libc::SYS_keyctl, [0, -3, 0]),
+        ("mount", libc::SYS_mount, [0, 0, 0]),
+        ("open_tree", libc::SYS_open_tree, [-1, 0, 0]),
+        ("socket-alg", libc::SYS_socket, [libc::AF_ALG as i64, libc::SOCK_SEQPACKET as i64, 0]),
+        ("personality", libc::SYS_personality, [0x0004_0000, 0, 0]),
+        ("unshare", libc::SYS_unshare, [libc::CLONE_NEWUSER as i64, 0, 0]),
+        ("getpid", libc::SYS_getpid, [0, 0, 0]),
+    ];
+    for (name, number, [a, b, c]) in calls {
+        #[expect(unsafe_code, reason = "calls without a safe form")]
+        // SAFETY: no pointer is passed but null.
+        let result = unsafe { libc::syscall(number, a, b, c) };
+        let error = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        println!("{name} {}", if result == -1 { error } else { 0 });
+    }
+    assert!(Path::new("/proc/self/status").exists());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,37 @@
+//! The sandbox, the mounts and the user namespaces at work, as root and as an ordinary user.
+//!
+//! What a machine cannot do is reported as ignored, with the reason, and fails if `CLAWBUILD_TEST_REQUIRE` names it: a
+//! comma-separated list of `root`, `userns`, `range`.
+
+mod fixture;
+mod isolation;
+mod mounts;
+mod refusals;
+
+use fixture::{Bench, Who};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// One thing that must hold.
+pub(crate) type Check = (&'static str, &'static [Who], fn(&Bench, Who));
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let bench: &'static Bench = Box::leak(Box::new(Bench::new()));
+    let mut trials = Vec::new();
+    for (name, whos, check) in isolation::CHECKS.iter().chain(mounts::CHECKS).chain(refusals::CHECKS).copied() {
+        for &who in whos {
+            let trial = format!("{}::{name}", who.name());
+            trials.push(Trial::ignorable_test(trial, move || match bench.lacks(who) {
+                None => {
+                    check(bench, who);
+                    Ok(libtest_mimic::Completion::Completed)
+                }
+                Some(reason) if fixture::is_required(who) => Err(Failed::from(format!("required, but {reason}"))),
+                Some(reason) => Ok(libtest_mimic::Completion::ignored_with(reason)),
+            }));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    bench.remove();
+    conclusion.exit();
+}
