@@ -9,6 +9,7 @@ mod capability;
 mod cli;
 mod command;
 mod docker;
+mod project;
 mod registry;
 mod suite;
 
@@ -16,5 +17,6 @@ pub use capability::{Capability, require};
 pub use cli::{Cli, Identity};
 pub use command::{Output, run, tool};
 pub use docker::Docker;
+pub use project::ThreeStages;
 pub use registry::{Credentials, Registry};
 pub use suite::Suite;

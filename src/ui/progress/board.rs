@@ -9,20 +9,13 @@ use super::lines::Lines;
 use super::transfers::{Transfer, Transfers};
 use crate::ui::text::neutralise;
 
-/// Lines of a task's output kept for the case that it fails.
-pub(super) const TAIL: usize = 20;
+/// How many of a running task's last lines are kept.
+pub(super) const TAIL: usize = 6;
 
 #[derive(Debug)]
 pub(super) enum State {
     Running,
     Finished { outcome: Outcome, elapsed: Duration },
-}
-
-#[derive(Debug)]
-pub(super) struct LogLine {
-    /// Since the task began.
-    pub(super) at: Duration,
-    pub(super) text: String,
 }
 
 #[derive(Debug)]
@@ -32,7 +25,7 @@ pub(super) struct Task {
     pub(super) state: State,
     pub(super) transfers: Transfers,
     /// The last [`TAIL`] lines written.
-    pub(super) tail: VecDeque<LogLine>,
+    pub(super) tail: VecDeque<String>,
     stdout: Lines,
     stderr: Lines,
 }
@@ -54,10 +47,6 @@ impl Task {
         matches!(self.state, State::Running)
     }
 
-    pub(super) fn failed(&self) -> bool {
-        matches!(self.state, State::Finished { outcome: Outcome::Failed(_), .. })
-    }
-
     /// Lines begun but not ended.
     pub(super) fn partial(&self) -> impl Iterator<Item = String> {
         self.stdout.peek().into_iter().chain(self.stderr.peek())
@@ -70,12 +59,12 @@ impl Task {
         }
     }
 
-    fn keep(&mut self, at: Duration, lines: &[String]) {
+    fn keep(&mut self, lines: &[String]) {
         for line in lines.iter().skip(lines.len().saturating_sub(TAIL)) {
             if self.tail.len() == TAIL {
                 self.tail.pop_front();
             }
-            self.tail.push_back(LogLine { at, text: line.clone() });
+            self.tail.push_back(line.clone());
         }
     }
 }
@@ -122,7 +111,7 @@ impl Board {
                 let task = &mut self.tasks[number];
                 let mut lines = Vec::new();
                 task.lines(stream).push(&data, |line| lines.push(line));
-                task.keep(at.saturating_sub(task.began), &lines);
+                task.keep(&lines);
                 Change::Logged(number, stream, lines)
             }
             Event::Warning { task, message } => {
@@ -136,19 +125,14 @@ impl Board {
                 }
                 let mut rest = Vec::new();
                 for stream in [Stream::Stdout, Stream::Stderr] {
-                    if let Some(line) = task.lines(stream).flush() {
-                        task.keep(at.saturating_sub(task.began), std::slice::from_ref(&line));
-                        rest.push((stream, line));
-                    }
+                    rest.extend(task.lines(stream).flush().map(|line| (stream, line)));
                 }
                 let outcome = match outcome {
                     Outcome::Failed(reason) => Outcome::Failed(neutralise(&reason.replace('\n', " ")).into_owned()),
                     Outcome::Done | Outcome::Cached | Outcome::Canceled => outcome,
                 };
                 task.state = State::Finished { outcome, elapsed };
-                if !task.failed() {
-                    task.tail = VecDeque::new();
-                }
+                task.tail = VecDeque::new();
                 self.finished += 1;
                 Change::Finished(number, rest)
             }

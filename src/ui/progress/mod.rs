@@ -7,7 +7,6 @@ mod board;
 mod json;
 mod lines;
 mod plain;
-mod quiet;
 mod transfers;
 mod tty;
 
@@ -33,7 +32,7 @@ pub enum Mode {
     Plain,
     /// One JSON object in a line for each event, for programs.
     Json,
-    /// Nothing but the output of failed steps.
+    /// Nothing: a failed step's last output is part of its diagnostic.
     Quiet,
 }
 
@@ -51,16 +50,19 @@ impl Mode {
         }
     }
 
-    fn renderer(self, printer: &Printer) -> Box<dyn Renderer> {
+    /// What shows the events, if anything does.
+    fn renderer(self, printer: &Printer) -> Option<Box<dyn Renderer>> {
         let interactive = printer.stderr().is_interactive();
         let quiet = printer.settings().verbosity == Verbosity::Quiet;
         match self {
-            Self::Json => Box::new(json::Json::new(printer.clone())),
-            Self::Quiet => Box::new(quiet::Quiet::new(printer.clone())),
-            Self::Auto | Self::Tty | Self::Plain if quiet => Box::new(quiet::Quiet::new(printer.clone())),
-            Self::Auto if interactive && !printer.settings().environment.ci => Box::new(tty::Tty::new(printer.clone())),
-            Self::Tty if interactive => Box::new(tty::Tty::new(printer.clone())),
-            Self::Auto | Self::Tty | Self::Plain => Box::new(plain::Plain::new(printer.clone())),
+            Self::Json => Some(Box::new(json::Json::new(printer.clone()))),
+            Self::Quiet => None,
+            Self::Auto | Self::Tty | Self::Plain if quiet => None,
+            Self::Auto if interactive && !printer.settings().environment.ci => {
+                Some(Box::new(tty::Tty::new(printer.clone())))
+            }
+            Self::Tty if interactive => Some(Box::new(tty::Tty::new(printer.clone()))),
+            Self::Auto | Self::Tty | Self::Plain => Some(Box::new(plain::Plain::new(printer.clone()))),
         }
     }
 }
@@ -166,7 +168,8 @@ impl Sink for Handle {
 impl Feed {
     fn start(&self) -> SyncSender<Message> {
         let (queue, messages) = sync_channel(QUEUE);
-        let mut renderer = self.mode.renderer(&self.printer);
+        // Without a renderer the receiving end is gone at once, and every event with it.
+        let Some(mut renderer) = self.mode.renderer(&self.printer) else { return queue };
         let opened = self.opened;
         let drawing = std::thread::Builder::new()
             .name("progress".to_owned())

@@ -7,15 +7,12 @@ use std::time::Duration;
 use diag::progress::{Event, Outcome};
 
 use super::Renderer;
-use super::board::{Board, Change, State, Task};
-use super::quiet::last_output;
+use super::board::{Board, Change, State, TAIL, Task};
 use super::transfers::Transfer;
 use crate::ui::text::{Bytes, Seconds, truncate, width};
 use crate::ui::{Printer, Size, Style, Styles};
 
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Lines of output shown below a running task.
-const LOG_LINES: usize = 6;
 /// Transfers shown one by one below a running task; more are shown as one.
 const TRANSFER_LINES: usize = 3;
 const BAR: usize = 20;
@@ -67,9 +64,6 @@ impl Renderer for Tty {
             self.printer.draw(self.canvas(now).last());
             self.printer.release();
         }
-        for output in self.board.tasks.iter().filter_map(last_output) {
-            self.printer.line(&output);
-        }
     }
 }
 
@@ -102,7 +96,7 @@ impl Canvas<'_> {
             }
             skip_running -= 1;
             // What is left is shared evenly by the tasks that follow, this one included.
-            let lines = self.details(task, free.div_ceil(skip_running + 1).min(LOG_LINES));
+            let lines = self.details(task, free.div_ceil(skip_running + 1).min(TAIL));
             free -= lines.len();
             details.push(lines);
         }
@@ -179,7 +173,7 @@ impl Canvas<'_> {
             );
         }
         lines.truncate(room);
-        let output: Vec<String> = task.tail.iter().map(|line| line.text.clone()).chain(task.partial()).collect();
+        let output: Vec<String> = task.tail.iter().cloned().chain(task.partial()).collect();
         let first = output.len().saturating_sub(room - lines.len());
         lines.extend(output[first..].iter().map(|line| self.row(&format!(" => => # {line}"), "", Some(Style::Faint))));
         lines
