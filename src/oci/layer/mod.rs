@@ -8,8 +8,18 @@ use std::io;
 
 use diag::{Diagnostic, codes};
 
+mod chain;
+mod inode;
+mod snapshot;
+
+pub mod apply;
 pub mod compress;
+pub mod diff;
+pub mod ownership;
 pub mod tar;
+
+pub use inode::{DeviceKind, OverlayFeature};
+pub use snapshot::Snapshot;
 
 /// How a failed file operation is told: a full disk as such, anything else by its causes.
 pub(crate) fn io_diagnostic(error: &(dyn std::error::Error + 'static), source: &io::Error) -> Diagnostic {

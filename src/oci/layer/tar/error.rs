@@ -142,9 +142,28 @@ impl fmt::Display for LimitKind {
     }
 }
 
+impl TarError {
+    /// From an error that reading an entry's content gave.
+    pub(crate) fn from_read(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(error) => Self::Read(error),
+        }
+    }
+}
+
 impl Reported for TarError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
+            // What decompressing damaged data gives.
+            Self::Read(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Diagnostic::new(codes::oci::LAYER_INVALID, "the layer's compressed data is damaged").caused_by(self)
+            }
             Self::Write(source) | Self::Read(source) | Self::Content { source, .. } => {
                 crate::layer::io_diagnostic(self, source)
             }

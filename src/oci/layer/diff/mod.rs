@@ -1,0 +1,224 @@
+//! A layer from an overlay's upper directory.
+//!
+//! Which entries, and in which order, is BuildKit's way exactly (its overlay differ over containerd's change writer), so
+//! that both give the same diff ID for the same change:
+//!
+//! 1. The upper directory is walked depth first, names sorted bytewise, a directory before what is in it.
+//! 2. A whiteout becomes an entry only if there is something below it to hide.
+//! 3. What is the same below is left out (see [`compare`]); directories that lead to changes are put in front of them,
+//!    each once.
+//! 4. An opaque directory is compared name by name with what it hides: what is gone gets one whiteout at its top, and
+//!    an opaque mark is never written.
+//! 5. Sockets are left out. Of several names of one inode the first is the file, the others are hard links to it.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use diag::{Diagnostic, Reported, codes};
+
+use super::chain::{self, Chain, Found, Level, OpenLevel, Tree, join};
+use super::compress::{Compression, LayerBlob, LayerWriter};
+use super::inode::{InodeKind, OverlayFeature};
+use super::snapshot::Snapshot;
+use super::tar::{TarError, TarWriter};
+
+mod changes;
+mod compare;
+
+use changes::{ChangeWriter, Source};
+
+#[cfg(test)]
+mod tests;
+
+/// A failure to compute a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// The tree cannot be read.
+    #[error("cannot read `{path}` in a snapshot")]
+    Read {
+        /// The path in the snapshot.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A snapshot cannot be opened.
+    #[error("cannot open the snapshot `{path}`")]
+    Open {
+        /// The snapshot's directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The tree uses an overlay feature that layers cannot express.
+    #[error("`{path}` was changed by overlayfs' {}", match .feature {
+        OverlayFeature::Redirect => "redirect_dir",
+        OverlayFeature::Metacopy => "metacopy",
+    })]
+    Feature {
+        /// The path in the snapshot.
+        path: String,
+        /// Which feature.
+        feature: OverlayFeature,
+    },
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+}
+
+impl Reported for DiffError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Read { source, .. } | Self::Open { source, .. } => super::io_diagnostic(self, source),
+            Self::Feature { .. } => Diagnostic::new(codes::oci::LAYER_OVERLAY, self.to_string())
+                .help("unmount what was mounted over this store from outside, and build again with `--no-cache`"),
+            Self::Tar(error) => error.diagnostic(),
+        }
+    }
+}
+
+/// Writes the layer that turns `lower` (lowest first) into what it is with `upper` over it. Modification times after
+/// `epoch` (seconds since 1970) become `epoch`. Gives the number of entries written; the archive is not ended.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn write_layer<W: Write>(
+    lower: &[Snapshot],
+    upper: &Snapshot,
+    epoch: Option<i64>,
+    tar: &mut TarWriter<W>,
+) -> Result<u64, DiffError> {
+    let open = |snapshot: &Snapshot| {
+        let path = snapshot.directory().display().to_string();
+        Tree::open(snapshot).map_err(|source| DiffError::Open { path, source })
+    };
+    // Opened one by one only to name the one that fails.
+    let lower = Chain::new(lower.iter().map(open).collect::<Result<_, _>>()?);
+    let upper = open(upper)?;
+    let level = lower.root();
+    let mut differ = Differ { lower, changes: ChangeWriter::new(&upper, epoch, tar) };
+    differ.walk(b"", &level, Visible::Merged)?;
+    Ok(differ.changes.written())
+}
+
+/// As [`write_layer`], from the walk to the finished blob in `sink`.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn export<W: Write>(
+    lower: &[Snapshot],
+    upper: &Snapshot,
+    epoch: Option<i64>,
+    compression: Compression,
+    threads: NonZeroUsize,
+    sink: W,
+) -> Result<(LayerBlob, W), DiffError> {
+    let mut tar = TarWriter::new(LayerWriter::new(sink, compression, threads));
+    write_layer(lower, upper, epoch, &mut tar)?;
+    Ok(tar.finish()?.finish().map_err(TarError::Write)?)
+}
+
+/// How an upper directory stands to the lower one at its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visible {
+    /// What the upper one does not have shows through.
+    Merged,
+    /// Nothing of the lower one shows through.
+    UpperOnly,
+}
+
+struct Differ<'a, W> {
+    lower: Chain,
+    changes: ChangeWriter<'a, W>,
+}
+
+/// A directory being walked. Its descriptors are closed while its subdirectories are walked, so that neither depth nor
+/// the number of snapshots uses them up.
+struct Directory<'a> {
+    path: &'a [u8],
+    level: &'a Level,
+    open: Option<(OwnedFd, OpenLevel)>,
+}
+
+impl Directory<'_> {
+    fn open(&mut self, upper: &Tree, lower: &Chain) -> Result<&(OwnedFd, OpenLevel), DiffError> {
+        if self.open.is_none() {
+            let both = upper.directory(self.path).and_then(|upper| Ok((upper, lower.enter(self.level, self.path)?)));
+            self.open = Some(both.map_err(|source| failed(self.path, source))?);
+        }
+        Ok(self.open.as_ref().expect("it was just opened"))
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+    }
+}
+
+fn failed(path: &[u8], source: io::Error) -> DiffError {
+    DiffError::Read { path: String::from_utf8_lossy(path).into_owned(), source }
+}
+
+impl<W: Write> Differ<'_, W> {
+    fn walk(&mut self, path: &[u8], level: &Level, visible: Visible) -> Result<(), DiffError> {
+        let upper = self.changes.upper();
+        let mut directory = Directory { path, level, open: None };
+        let (fd, open_level) = directory.open(upper, &self.lower)?;
+        let mut names = chain::names(fd.as_fd()).map_err(|source| failed(path, source))?;
+        if visible == Visible::UpperOnly {
+            names.extend(Chain::names(open_level).map_err(|source| failed(path, source))?);
+            names.sort_unstable();
+            names.dedup();
+        }
+        for name in names {
+            let path = join(path, &name);
+            let (fd, open_level) = directory.open(upper, &self.lower)?;
+            let fail = |source| failed(&path, source);
+            let inode = upper.inode(fd.as_fd(), &name, &path).map_err(fail)?;
+            let below = self.lower.lookup(open_level, &name, &path).map_err(fail)?;
+            let inode = match inode {
+                Some(inode) if inode.kind != InodeKind::Whiteout => inode,
+                // Removed by a whiteout, or by not being in a directory that hides all below.
+                _ => {
+                    if below.is_some() {
+                        self.changes.removed(&path)?;
+                    }
+                    continue;
+                }
+            };
+            if let Some(feature) = inode.feature {
+                return Err(DiffError::Feature { path: String::from_utf8_lossy(&path).into_owned(), feature });
+            }
+            let source = Source { directory: fd.as_fd(), name: &name, path: &path, inode: &inode };
+            let same = match &below {
+                Some(below) => self.same(open_level, below, &source).map_err(fail)?,
+                None => false,
+            };
+            if !same {
+                self.changes.changed(&source)?;
+            } else if visible == Visible::UpperOnly && inode.is_linked() {
+                self.changes.unchanged_link(&source)?;
+            }
+            if inode.is_directory() {
+                directory.close();
+                let opaque = inode.opaque && below.is_some();
+                let inside = if opaque { Visible::UpperOnly } else { visible };
+                let level = below.map(|below| below.level).unwrap_or_default();
+                self.walk(&path, &level, inside)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn same(&self, level: &OpenLevel, below: &Found, above: &Source<'_>) -> io::Result<bool> {
+        let Source { directory, name, inode, .. } = *above;
+        match compare::metadata(&below.inode, inode) {
+            compare::Verdict::Same => Ok(true),
+            compare::Verdict::Different => Ok(false),
+            compare::Verdict::Target => Ok(Chain::read_link(level, below, name)? == chain::read_link(directory, name)?),
+            compare::Verdict::Content => {
+                let below = self.lower.open_file(level, below, name)?;
+                compare::contents(below, chain::open_file(directory, name)?)
+            }
+        }
+    }
+}
