@@ -41,4 +41,14 @@ codes! {
         "The operating system refused a file operation while a step's result was made. The message names the file and the reason.";
     EXPORT = "engine/export", User, "the result cannot be written",
         "Everything was built, but the image or the files could not be written to where they go. What was built stays in the cache, so another try only has to write.";
+    CONTEXT_MISSING = "engine/context-missing", User, "a build context is not a directory",
+        "The directory that a local source stands for does not exist, or the path is that of a file. Relative paths are taken from where the recipe says.";
+    CONTEXT_PATTERN = "engine/context-pattern", User, "a pattern for files of a build context is malformed",
+        "Patterns are those of `.dockerignore`: `*` and `?` match within a name, `[a-z]` one character, `**` any number of directories, `!` in front takes files in again, `\\` takes the next character as it is. Later patterns overrule earlier ones.";
+    CONTEXT_READ = "engine/context-read", User, "a file of a build context cannot be read",
+        "A file or directory that is part of a build context could not be read. Files that are no business of the build are best left out with `.dockerignore`.";
+    CONTEXT_FILE = "engine/context-file", User, "a build context holds a FIFO or a device",
+        "A build context can hold files, directories and symbolic links. Leave anything else out with a line in `.dockerignore`.";
+    CONTEXT_CHANGED = "engine/context-changed", Transient, "a build context changed while it was read",
+        "A file was written to while clawbuild read or copied it, so that no one state of it can be built. Nothing was kept of it. Build again when it has come to rest; files that never do, such as logs, belong into `.dockerignore`.";
 }
