@@ -95,22 +95,28 @@ pub(crate) fn manifest(recipe: &Recipe) -> Vec<u8> {
         .map(|volume| json!({ "path": volume.value.as_str(), "uid": user.uid, "gid": user.gid, "mode": "0700" }))
         .collect();
     let health = match &recipe.health.probe {
-        HealthProbe::Http { port, path } => {
-            json!({ "http": { "port": port, "path": path, "timeout_ms": millis(recipe.health.timeout) } })
+        HealthProbe::Http { port, port_env, path } => {
+            let mut http = json!({ "port": port, "path": path });
+            if let Some(variable) = port_env {
+                http["port_env"] = variable.as_str().into();
+            }
+            json!({ "http": http, "timeout_ms": millis(recipe.health.timeout) })
         }
         HealthProbe::Exec(args) => json!({ "exec": args, "timeout_ms": millis(recipe.health.timeout) }),
         HealthProbe::None => Value::Null,
     };
-    let manifest = json!({
+    let mut manifest = json!({
         "version": 1,
         "command": image.command,
         "user": { "uid": user.uid, "gid": user.gid, "home": user.home.as_str() },
         "config": recipe.config.iter().map(config).collect::<Vec<_>>(),
-        "health": health,
         "volumes": volumes,
         "stop_signal": image.stop_signal,
         "stop_timeout_ms": millis(image.stop_timeout),
     });
+    if !health.is_null() {
+        manifest["health"] = health;
+    }
     format!("{manifest:#}\n").into_bytes()
 }
 

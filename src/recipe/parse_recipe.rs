@@ -289,8 +289,16 @@ fn health(source: &Source, table: Table<'_>) -> Result<Health> {
             if !path.starts_with('/') || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
                 return Err(path_value.bad("must start with `/` and hold no spaces"));
             }
+            let port_env = match http_table.get("port_env") {
+                Some(value) => {
+                    let name = value.text()?.value;
+                    check_variable(&name, &value)?;
+                    Some(name)
+                }
+                None => None,
+            };
             http_table.finish()?;
-            HealthProbe::Http { port, path }
+            HealthProbe::Http { port, port_env, path }
         }
         (None, Some(exec), None) => HealthProbe::Exec(exec.strings()?.into_iter().map(|text| text.value).collect()),
         (None, None, Some(none)) if none.boolean()? => HealthProbe::None,

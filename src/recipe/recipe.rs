@@ -271,6 +271,8 @@ pub enum HealthProbe {
     Http {
         /// The port, on the container's loopback.
         port: u16,
+        /// The variable that changes it, if one does.
+        port_env: Option<String>,
         /// The path.
         path: String,
     },
