@@ -25,6 +25,7 @@ awaited() {
 }
 
 start_services() {
+  export CLAWBUILD_TEST_SERVICES=$WORK
   start_registries
   start_dockerd
 }
@@ -124,6 +125,7 @@ make_certificates() {
     openssl pkcs8 -topk8 -nocrypt -in token.key -outform DER -out token.pk8
     # Tests that run as an ordinary user read the authority too.
     chmod 0644 ca.pem
+    install -D -m 0644 ca.pem certs/ca.crt
   ) >"$WORK/openssl.log" 2>&1 || { cat "$WORK/openssl.log" >&2; fail "openssl could not make certificates"; }
 }
 

@@ -36,13 +36,15 @@ pub(crate) fn repeat(times: usize, mut prepare: impl FnMut(usize), mut run: impl
 
 /// Runs a command that must succeed, its output kept for the case that it does not.
 pub(crate) fn succeed(command: &mut Command) {
-    finish(command, start(command), |_| {});
+    let started = start(command);
+    finish(command, started, |_| {});
 }
 
 /// The same, watching the process's own memory. Its peak resident set in bytes, children not counted.
 pub(crate) fn peak_memory(command: &mut Command) -> u64 {
     let mut peak = 0;
-    finish(command, start(command), |child| {
+    let started = start(command);
+    finish(command, started, |child| {
         // The high-water mark only grows, so looking often enough sees all but the last moment.
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -70,7 +72,10 @@ fn finish(command: &Command, (mut child, output): (Child, tempfile::NamedTempFil
     if !status.success() {
         let mut text = String::new();
         let read = output.reopen().and_then(|mut file| file.read_to_string(&mut text));
-        panic!("{command:?} ended with {status}\n{text}{}", read.err().map(|error| error.to_string()).unwrap_or_default());
+        panic!(
+            "{command:?} ended with {status}\n{text}{}",
+            read.err().map(|error| error.to_string()).unwrap_or_default()
+        );
     }
 }
 

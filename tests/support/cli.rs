@@ -77,6 +77,17 @@ impl Cli {
         self.with_store(&store)
     }
 
+    /// Uses a copy of a store, file owners, extended attributes and all.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn with_copy_of_store(self, store: &Path) -> Self {
+        let copy = self.scratch.path().join("store-copy");
+        Output::of(Command::new("cp").args(["-a", "--reflink=auto", "--"]).arg(store).arg(&copy)).success();
+        self.with_store(&copy)
+    }
+
     /// Uses this store.
     #[must_use]
     pub fn with_store(mut self, store: &Path) -> Self {
@@ -159,6 +170,14 @@ impl Cli {
         Output::of(command.env("PATH", path).args(["-eu", "-c", script]))
     }
 
+    /// Runs a shell script as [`Cli::shell`] does, free to mount what nobody else sees. Needs root.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_in_mount_namespace(&self, script: &str) -> Output {
+        self.shell(&format!("exec unshare --mount sh -euc {}", quote(script)))
+    }
+
     /// The command for `program` in these surroundings, for tests that must do more than wait for its end.
     ///
     /// # Panics
@@ -212,4 +231,8 @@ fn give(path: &Path, id: u32) {
             std::os::unix::fs::lchown(entry.path(), Some(id), Some(id)).unwrap();
         }
     }
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, clippy::unwrap_used, reason = "this crate is part of the tests")]
 
+mod built;
 mod capability;
 mod cli;
 mod command;
@@ -13,6 +14,7 @@ mod project;
 mod registry;
 mod suite;
 
+pub use built::{Built, steps};
 pub use capability::{Capability, require};
 pub use cli::{Cli, Identity};
 pub use command::{Output, run, tool};

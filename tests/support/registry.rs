@@ -18,12 +18,13 @@ pub struct Registry {
     address: String,
     credentials: Option<Credentials>,
     ca: Option<PathBuf>,
+    name: &'static str,
 }
 
 impl Registry {
     /// Plain HTTP, anyone may do anything.
     pub fn anonymous() -> Self {
-        Self { address: variable("CLAWBUILD_TEST_REGISTRY"), credentials: None, ca: None }
+        Self { address: variable("CLAWBUILD_TEST_REGISTRY"), credentials: None, ca: None, name: "registry" }
     }
 
     /// TLS by a certificate authority of the tests' own, user and password for everything.
@@ -32,12 +33,18 @@ impl Registry {
             address: variable("CLAWBUILD_TEST_REGISTRY_BASIC"),
             credentials: Some(credentials()),
             ca: Some(variable("CLAWBUILD_TEST_REGISTRY_CA").into()),
+            name: "registry-basic",
         }
     }
 
     /// Plain HTTP, tokens from a token server: anyone may pull `public/…`, the user may do anything.
     pub fn token() -> Self {
-        Self { address: variable("CLAWBUILD_TEST_REGISTRY_TOKEN"), credentials: Some(credentials()), ca: None }
+        Self {
+            address: variable("CLAWBUILD_TEST_REGISTRY_TOKEN"),
+            credentials: Some(credentials()),
+            ca: None,
+            name: "registry-token",
+        }
     }
 
     /// `host:port`.
@@ -53,6 +60,16 @@ impl Registry {
     /// The certificate authority that signed its certificate, if it speaks TLS.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
+    }
+
+    /// A directory with that authority as `ca.crt`, as skopeo and docker want it.
+    pub fn certificates(&self) -> PathBuf {
+        Path::new(&variable("CLAWBUILD_TEST_SERVICES")).join("certs")
+    }
+
+    /// Its log, with a line for each request.
+    pub fn log(&self) -> PathBuf {
+        Path::new(&variable("CLAWBUILD_TEST_SERVICES")).join(format!("{}.log", self.name))
     }
 
     /// A repository nobody else uses: `host:port/prefix/…`.
