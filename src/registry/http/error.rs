@@ -1,6 +1,5 @@
 //! What can go wrong between here and a server.
 
-use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,18 +135,18 @@ impl HttpError {
     }
 }
 
-fn certificate_error(error: &reqwest::Error) -> Option<rustls::Error> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        // rustls errors travel inside io errors, whose `source` skips the error they wrap.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>();
-        if let Some(found) = tls.or_else(|| inner?.downcast_ref::<rustls::Error>()) {
-            return matches!(found, rustls::Error::InvalidCertificate(_)).then(|| found.clone());
-        }
-        next = error.source();
+/// What is wrong with the server's certificate, if that is what is wrong.
+fn certificate_error(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return matches!(found, rustls::Error::InvalidCertificate(_)).then(|| found.clone());
     }
-    None
+    // TLS errors travel inside io errors, and the `source` of those skips the error they wrap.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner: &(dyn std::error::Error + 'static) = match wrapped {
+        Some(wrapped) => wrapped,
+        None => error.source()?,
+    };
+    certificate_error(inner)
 }
 
 /// Whether the server was never spoken to: no such host, nobody listening, no route.

@@ -55,14 +55,13 @@ impl Endpoint {
                     Ok(challenge) => {
                         return Ok(Self { base: base.clone(), trust: *trust, challenge, name });
                     }
-                    // A server that was reached says more than one that was not.
-                    Err(error) if matches!(failure, None | Some(HttpError::Unreachable { .. })) => {
+                    Err(error) => {
                         failure = Some(match (failure, error) {
+                            // A server that was reached says more than one that was not.
                             (Some(first), HttpError::Unreachable { .. }) => first,
                             (_, error) => error,
                         });
                     }
-                    Err(_) => {}
                 }
             }
             let Some(error) = failure else { return Err(ImageError::NoEndpoint { registry: name }) };

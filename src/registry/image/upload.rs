@@ -105,16 +105,20 @@ impl Blob<'_> {
     async fn begin(&self) -> Result<Option<Begun>, ImageError> {
         let url = self.session.url("blobs/uploads/");
         for other in self.mount_from {
+            // Asked beforehand, since a mount that fails begins an upload. Not being allowed to look is no reason not
+            // to send.
+            let refusals = [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED];
+            let there = self.session.peer.endpoint.url(other, &format!("blobs/{}", self.digest()));
+            if !self.session.call(&Call::new(Method::HEAD, there), &refusals).await?.status().is_success() {
+                continue;
+            }
             let mut mount = url.clone();
             mount.query_pairs_mut().append_pair("mount", &self.digest().to_string()).append_pair("from", other.path());
-            // Not being allowed to look there is no reason not to send.
-            let refusals = [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED];
-            let response = self.session.call(&Call::new(Method::POST, mount.clone()), &refusals).await?;
-            match response.status() {
-                StatusCode::CREATED => return Ok(None),
-                StatusCode::ACCEPTED => return self.begun(&mount, &response).map(Some),
-                _ => {}
-            }
+            let response = self.session.call(&Call::new(Method::POST, mount.clone()), &[]).await?;
+            return match response.status() {
+                StatusCode::CREATED => Ok(None),
+                _ => self.begun(&mount, &response).map(Some),
+            };
         }
         let response = self.session.call(&Call::new(Method::POST, url.clone()), &[]).await?;
         self.begun(&url, &response).map(Some)
