@@ -24,7 +24,8 @@ use super::inode::{self, DeviceKind};
 use super::snapshot::Snapshot;
 use super::tar::Device;
 
-pub(super) const OWNER: &str = "user.clawbuild.owner";
+/// The attribute that records an owner.
+pub const OWNER: &str = "user.clawbuild.owner";
 pub(super) const DEVICE: &str = "user.clawbuild.device";
 pub(super) const CAPABILITY_RECORD: &str = "user.clawbuild.capability";
 pub(super) const CAPABILITY: &str = "security.capability";
@@ -51,7 +52,9 @@ impl Owner {
     /// 0:0.
     pub const ROOT: Self = Self { uid: 0, gid: 0 };
 
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    /// Reads what [`OWNER`] holds: `uid:gid`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (uid, gid) = text.split_once(':')?;
         Some(Self { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
