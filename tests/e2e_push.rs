@@ -192,10 +192,7 @@ fn with_authority(cli: Cli, registry: &support::Registry) -> Cli {
 }
 
 fn write_docker_config(cli: &Cli, registry: &support::Registry, credentials: &Credentials) {
-    use base64::Engine as _;
-    let Credentials { user, password } = credentials;
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    write_config(cli, &serde_json::json!({"auths": {registry.address(): {"auth": auth}}}));
+    write_config(cli, &serde_json::json!({"auths": {registry.address(): {"auth": credentials.to_base64()}}}));
 }
 
 fn write_config(cli: &Cli, json: &serde_json::Value) {

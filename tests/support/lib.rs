@@ -3,7 +3,7 @@
 //! A test says which [`Capability`]s of the machine it needs. Where one is missing the test is reported as ignored with
 //! the reason, or fails if `CLAWBUILD_TEST_REQUIRE` promises that capability, as `tests/run` does for all it sets up.
 
-#![expect(clippy::print_stderr, clippy::unwrap_used, reason = "this crate is part of the tests")]
+#![expect(clippy::unwrap_used, reason = "this crate is part of the tests")]
 
 mod built;
 mod capability;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use base64::Engine as _;
+
 /// A user name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -10,6 +12,13 @@ pub struct Credentials {
     pub user: String,
     /// The password.
     pub password: String,
+}
+
+impl Credentials {
+    /// As HTTP's basic authentication and Docker's config file carry them: `user:password` in base64.
+    pub fn to_base64(&self) -> String {
+        base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.user, self.password))
+    }
 }
 
 /// A handle on one of the registries. Needs [`crate::Capability::Registry`].
