@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::Capability::{Archive, Docker, Network, Overlay, Root, Runc, Skopeo, Subids, Umoci, Userns};
+use support::Capability::{Archive, Docker, IdRange, Network, Overlay, Root, Runc, Skopeo, Umoci, Userns};
 use support::{Built, Capability, Cli, Identity, Output, Suite, ThreeStages, run, steps};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         .test("the same image elsewhere, later, by others", BUILD, the_same_image_elsewhere_later_by_others)
         .test(
             "the same image by an ordinary user",
-            &[Root, Overlay, Archive, Network, Userns, Subids],
+            &[Root, Overlay, Archive, Network, Userns, IdRange],
             the_same_image_by_an_ordinary_user,
         )
         .test(

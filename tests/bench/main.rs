@@ -6,8 +6,10 @@
 #![expect(clippy::print_stdout, reason = "the table is the program's result")]
 
 mod debian;
+mod export;
 mod measure;
 mod rebuild;
+mod sandbox;
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +19,13 @@ use support::{Capability, Cli, require};
 /// A case: its name, and what measures it.
 type Case = (&'static str, fn(&Bench));
 
-const CASES: [Case; 3] = [("rebuild", rebuild::rebuild), ("openclaw", rebuild::openclaw), ("debian", debian::minbase)];
+const CASES: [Case; 5] = [
+    ("rebuild", rebuild::rebuild),
+    ("openclaw", rebuild::openclaw),
+    ("debian", debian::minbase),
+    ("export", export::export),
+    ("sandbox", sandbox::sandbox),
+];
 
 /// What every case needs.
 struct Bench {
@@ -34,14 +42,16 @@ impl Bench {
 }
 
 fn main() {
-    use Capability::{Archive, Buildah, Docker, Mmdebstrap, Root, Skopeo};
+    // Steps are started through this very program.
+    engine::embedded::sandbox::helper_main_if_requested();
+    use Capability::{Archive, Buildah, Docker, Mmdebstrap, Root, Runc, Skopeo};
     // Cargo adds `--bench`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = chosen.iter().find(|name| CASES.iter().all(|(case, _)| case != name)) {
         let names: Vec<&str> = CASES.iter().map(|(case, _)| *case).collect();
         panic!("there is no case `{unknown}`, only {}", names.join(", "));
     }
-    require(&[Root, Docker, Buildah, Mmdebstrap, Skopeo, Archive]).expect("the peers are here");
+    require(&[Root, Docker, Buildah, Mmdebstrap, Runc, Skopeo, Archive]).expect("the peers are here");
     let bench = Bench { cli: Cli::new(env!("CARGO_BIN_EXE_clawbuild")).with_shared_store() };
     for (_, run) in CASES.iter().filter(|(case, _)| chosen.is_empty() || chosen.iter().any(|name| name == case)) {
         run(&bench);

@@ -15,8 +15,8 @@ pub enum Capability {
     Root,
     /// An ordinary user can make user namespaces.
     Userns,
-    /// `newuidmap` and `newgidmap` are installed.
-    Subids,
+    /// `newuidmap` and `newgidmap` are installed: an ordinary user can be given a range of ids.
+    IdRange,
     /// overlayfs can be mounted.
     Overlay,
     /// A Docker daemon of the tests' own, `CLAWBUILD_TEST_DOCKER_HOST`.
@@ -51,7 +51,7 @@ impl Capability {
     pub const ALL: [Self; 15] = [
         Self::Root,
         Self::Userns,
-        Self::Subids,
+        Self::IdRange,
         Self::Overlay,
         Self::Docker,
         Self::Registry,
@@ -71,7 +71,7 @@ impl Capability {
         match self {
             Self::Root => "root",
             Self::Userns => "userns",
-            Self::Subids => "subids",
+            Self::IdRange => "range",
             Self::Overlay => "overlay",
             Self::Docker => "docker",
             Self::Registry => "registry",
@@ -123,7 +123,7 @@ impl Capability {
         match self {
             Self::Root => root(),
             Self::Userns => userns(),
-            Self::Subids => both(version("newuidmap", &[]), version("newgidmap", &[])),
+            Self::IdRange => both(version("newuidmap", &[]), version("newgidmap", &[])),
             Self::Overlay => overlay(),
             Self::Docker => docker(),
             Self::Registry => registry(),
