@@ -180,7 +180,7 @@ impl Chain {
 }
 
 impl OpenLevel {
-    fn directory(&self, found: &Found) -> io::Result<BorrowedFd<'_>> {
+    pub(super) fn directory(&self, found: &Found) -> io::Result<BorrowedFd<'_>> {
         let at = self.0.iter().find(|(tree, _)| *tree == found.tree);
         at.map(|(_, directory)| directory.as_fd()).ok_or_else(|| Errno::NOENT.into())
     }

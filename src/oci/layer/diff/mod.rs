@@ -25,6 +25,9 @@ use super::tar::{TarError, TarWriter};
 
 mod changes;
 mod compare;
+mod whole;
+
+pub use whole::{write_difference, write_tree};
 
 use changes::{ChangeWriter, Source};
 
@@ -88,17 +91,18 @@ pub fn write_layer<W: Write>(
     epoch: Option<i64>,
     tar: &mut TarWriter<W>,
 ) -> Result<u64, DiffError> {
-    let open = |snapshot: &Snapshot| {
-        let path = snapshot.directory().display().to_string();
-        Tree::open(snapshot).map_err(|source| DiffError::Open { path, source })
-    };
-    // Opened one by one only to name the one that fails.
     let lower = Chain::new(lower.iter().map(open).collect::<Result<_, _>>()?);
     let upper = open(upper)?;
     let level = lower.root();
     let mut differ = Differ { lower, changes: ChangeWriter::new(&upper, epoch, tar) };
     differ.walk(b"", &level, Visible::Merged)?;
     Ok(differ.changes.written())
+}
+
+/// Opens a snapshot, one by one only to name the one that fails.
+fn open(snapshot: &Snapshot) -> Result<Tree, DiffError> {
+    let path = snapshot.directory().display().to_string();
+    Tree::open(snapshot).map_err(|source| DiffError::Open { path, source })
 }
 
 /// As [`write_layer`], from the walk to the finished blob in `sink`.

@@ -1,0 +1,159 @@
+//! Whole trees: what a chain of snapshots shows, and how two such trees differ.
+
+use std::io::Write;
+use std::os::fd::AsFd as _;
+
+use super::changes::{ChangeWriter, Source};
+use super::{DiffError, Differ, Visible, failed, open};
+use crate::layer::chain::{Chain, Level, OpenLevel, join};
+use crate::layer::snapshot::Snapshot;
+use crate::layer::tar::TarWriter;
+
+/// Writes everything that `tree` (lowest first) shows, as one layer over nothing. Modification times after `epoch`
+/// become `epoch`. Gives the number of entries written; the archive is not ended.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn write_tree<W: Write>(tree: &[Snapshot], epoch: Option<i64>, tar: &mut TarWriter<W>) -> Result<u64, DiffError> {
+    let Some(top) = tree.last() else { return Ok(0) };
+    // Asked for the parents of what is written; here every directory is written before what is in it.
+    let top = open(top)?;
+    let chain = Chain::new(tree.iter().map(open).collect::<Result<_, _>>()?);
+    let mut changes = ChangeWriter::new(&top, epoch, tar);
+    walk(&chain, &mut changes, b"", &chain.root())?;
+    Ok(changes.written())
+}
+
+/// Writes the layer that turns `lower` (lowest first) into `upper`, a snapshot that is a whole tree: what it lacks is
+/// removed. Gives the number of entries written; the archive is not ended.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn write_difference<W: Write>(
+    lower: &[Snapshot],
+    upper: &Snapshot,
+    tar: &mut TarWriter<W>,
+) -> Result<u64, DiffError> {
+    let lower = Chain::new(lower.iter().map(open).collect::<Result<_, _>>()?);
+    let upper = open(upper)?;
+    let level = lower.root();
+    let mut differ = Differ { lower, changes: ChangeWriter::new(&upper, None, tar) };
+    differ.walk(b"", &level, Visible::UpperOnly)?;
+    Ok(differ.changes.written())
+}
+
+fn walk<W: Write>(
+    chain: &Chain,
+    changes: &mut ChangeWriter<'_, W>,
+    path: &[u8],
+    level: &Level,
+) -> Result<(), DiffError> {
+    let enter = || chain.enter(level, path).map_err(|source| failed(path, source));
+    let here = enter()?;
+    let names = Chain::names(&here).map_err(|source| failed(path, source))?;
+    let mut open: Option<OpenLevel> = Some(here);
+    for name in names {
+        let path = join(path, &name);
+        let fail = |source| failed(&path, source);
+        // Closed while a subdirectory is walked, so that depth does not use up descriptors.
+        let here = match open.take() {
+            Some(here) => here,
+            None => enter()?,
+        };
+        let Some(found) = chain.lookup(&here, &name, &path).map_err(fail)? else {
+            open = Some(here);
+            continue;
+        };
+        let directory = here.directory(&found).map_err(fail)?;
+        changes.changed(&Source { directory: directory.as_fd(), name: &name, path: &path, inode: &found.inode })?;
+        if found.inode.is_directory() {
+            drop(here);
+            walk(chain, changes, &path, &found.level)?;
+        } else {
+            open = Some(here);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+    use crate::layer::tar::{Entry, Kind, Limits, TarReader};
+
+    fn snapshot(root: &Path, name: &str, fill: impl FnOnce(&Path)) -> Snapshot {
+        let snapshot = Snapshot::at(root.join(name));
+        fs::create_dir_all(snapshot.fs()).unwrap();
+        fill(&snapshot.fs());
+        snapshot
+    }
+
+    fn entries(write: impl FnOnce(&mut TarWriter<Vec<u8>>) -> Result<u64, DiffError>) -> Vec<Entry> {
+        let mut tar = TarWriter::new(Vec::new());
+        let written = write(&mut tar).unwrap();
+        let bytes = tar.finish().unwrap();
+        let mut reader = TarReader::new(bytes.as_slice(), Limits::default());
+        let mut entries = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            entries.push(entry);
+        }
+        assert_eq!(written, entries.len() as u64);
+        entries
+    }
+
+    fn paths(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| std::str::from_utf8(&entry.path).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_tree_is_what_its_snapshots_show_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let low = snapshot(directory.path(), "low", |fs| {
+            fs::create_dir_all(fs.join("a/sub")).unwrap();
+            fs::write(fs.join("a/one"), "low").unwrap();
+            fs::write(fs.join("a/sub/deep"), "x").unwrap();
+            fs::hard_link(fs.join("a/sub/deep"), fs.join("a/zlink")).unwrap();
+        });
+        let high = snapshot(directory.path(), "high", |fs| {
+            fs::create_dir_all(fs.join("a")).unwrap();
+            fs::write(fs.join("a/one"), "higher").unwrap();
+            symlink("a/one", fs.join("link")).unwrap();
+        });
+        let found = entries(|tar| write_tree(&[low, high], Some(1), tar));
+        assert_eq!(paths(&found), ["a", "a/one", "a/sub", "a/sub/deep", "a/zlink", "link"]);
+        assert_eq!(found[1].kind, Kind::File { size: 6 });
+        assert_eq!(found[4].kind, Kind::HardLink { target: b"a/sub/deep".to_vec() });
+        assert!(found.iter().all(|entry| entry.mtime <= 1));
+        assert_eq!(entries(|tar| write_tree(&[], None, tar)), []);
+    }
+
+    #[test]
+    fn a_difference_removes_what_the_other_tree_lacks() {
+        let directory = tempfile::tempdir().unwrap();
+        let fill = |fs: &Path| {
+            fs::create_dir_all(fs.join("kept/in")).unwrap();
+            fs::create_dir(fs.join("gone")).unwrap();
+            fs::write(fs.join("kept/in/same"), "same").unwrap();
+            fs::write(fs.join("kept/file"), "before").unwrap();
+            fs::write(fs.join("gone/file"), "x").unwrap();
+        };
+        let low = snapshot(directory.path(), "low", fill);
+        let high = snapshot(directory.path(), "high", |fs| {
+            fill(fs);
+            fs::remove_dir_all(fs.join("gone")).unwrap();
+            fs::write(fs.join("kept/file"), "afterwards").unwrap();
+            // The same file is one whose time is the same, too.
+            for name in ["low", "high"] {
+                let file = directory.path().join(name).join("fs/kept/in/same");
+                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5);
+                fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+            }
+        });
+        let found = entries(|tar| write_difference(&[low], &high, tar));
+        assert_eq!(paths(&found), [".wh.gone", "kept", "kept/file"]);
+    }
+}
