@@ -1,0 +1,124 @@
+//! The output of one of several processes, passed on line by line with the process's name in front.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// Longer lines are passed on in parts of this many bytes.
+const MAX_LINE: usize = 16 << 10;
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// This program's standard output.
+    Stdout,
+    /// This program's standard error.
+    Stderr,
+}
+
+/// A pipe a process writes to.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pipe: File,
+    prefix: String,
+    target: Target,
+    /// The line that has not ended yet.
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    /// Reads `pipe`, into which the process called `name` writes.
+    pub(crate) fn new(pipe: OwnedFd, name: &str, target: Target) -> Self {
+        Self { pipe: File::from(pipe), prefix: format!("[{name}] "), target, partial: Vec::new() }
+    }
+
+    /// Passes on what is there, which must be something or the end. Gives whether more may come.
+    pub(crate) fn pass_on(&mut self) -> bool {
+        let mut bytes = [0; MAX_LINE];
+        match self.pipe.read(&mut bytes) {
+            Ok(0) => {
+                self.write(&[], true);
+                false
+            }
+            Ok(length) => {
+                self.write(&bytes[..length], false);
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+        }
+    }
+
+    /// Passes on the line that never ended.
+    pub(crate) fn finish(mut self) {
+        self.write(&[], true);
+    }
+
+    fn write(&mut self, bytes: &[u8], is_last: bool) {
+        let written = self.complete_lines(bytes, is_last);
+        // Nobody reads the log any more. The processes go on all the same, and must not be stopped by a full pipe.
+        let _ = match self.target {
+            Target::Stdout => io::stdout().write_all(&written).and_then(|()| io::stdout().flush()),
+            Target::Stderr => io::stderr().write_all(&written),
+        };
+    }
+
+    /// The lines that have ended with `bytes`, each with its prefix.
+    fn complete_lines(&mut self, bytes: &[u8], is_last: bool) -> Vec<u8> {
+        let mut written = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(part);
+            if self.partial.ends_with(b"\n") || self.partial.len() >= MAX_LINE {
+                self.take_partial(&mut written);
+            }
+        }
+        if is_last && !self.partial.is_empty() {
+            self.take_partial(&mut written);
+        }
+        written
+    }
+
+    fn take_partial(&mut self, written: &mut Vec<u8>) {
+        written.extend_from_slice(self.prefix.as_bytes());
+        written.append(&mut self.partial);
+        if !written.ends_with(b"\n") {
+            written.push(b'\n');
+        }
+    }
+}
+
+impl AsRawFd for Lines {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pipe.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> Lines {
+        Lines::new(File::open("/dev/null").unwrap().into(), "app", Target::Stdout)
+    }
+
+    #[test]
+    fn lines_are_passed_on_when_they_end() {
+        let mut lines = lines();
+        assert_eq!(lines.complete_lines(b"one\ntw", false), b"[app] one\n");
+        assert_eq!(lines.complete_lines(b"o\n\nthree", false), b"[app] two\n[app] \n");
+        assert_eq!(lines.complete_lines(b"", true), b"[app] three\n");
+        assert_eq!(lines.complete_lines(b"", true), b"");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_bounded_memory() {
+        let mut lines = lines();
+        let chunk = [b'x'; 5000];
+        let mut total = 0;
+        for _ in 0..100 {
+            total += lines.complete_lines(&chunk, false).iter().filter(|byte| **byte == b'x').count();
+            assert!(lines.partial.len() < MAX_LINE);
+        }
+        total += lines.complete_lines(b"", true).iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(total, 500_000);
+    }
+}

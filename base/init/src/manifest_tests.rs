@@ -1,0 +1,125 @@
+use super::*;
+
+const FULL: &str = r#"{
+  "version": 1,
+  "user": { "uid": 1000, "gid": 100, "home": "/home/node" },
+  "env": { "TZ": "UTC", "A": "" },
+  "secrets_dir": "/secrets",
+  "volumes": [{ "path": "/data", "uid": 1000, "gid": 100, "mode": "0750" }],
+  "config": [{
+    "default": "/usr/share/claw/a.json", "path": "/data/a.json", "format": "json5", "overwrite": "merge",
+    "overrides": [{ "env": "A_PORT", "key": ["gateway", "port"], "type": "integer", "secret": true }, { "env": "A_TOKEN" }]
+  }],
+  "processes": [
+    { "name": "main", "command": ["/bin/a", "-x"] },
+    { "name": "side", "command": ["/bin/b"], "on_exit": "restart" }
+  ],
+  "health": { "http": { "port": 18789, "port_env": "A_PORT", "path": "/healthz", "timeout_ms": 3000 } },
+  "stop_signal": "SIGINT",
+  "stop_timeout_ms": 330000
+}"#;
+
+#[test]
+fn a_full_manifest_is_read() {
+    let manifest = Manifest::parse(FULL).unwrap();
+    assert_eq!(manifest.user, Some(User { uid: 1000, gid: 100, home: "/home/node".into() }));
+    assert_eq!(manifest.env, [("TZ".to_owned(), "UTC".to_owned()), ("A".to_owned(), String::new())]);
+    assert_eq!(manifest.secrets_dir, Path::new("/secrets"));
+    assert_eq!(manifest.volumes, [Volume { path: "/data".into(), uid: 1000, gid: 100, mode: 0o750 }]);
+    let [config] = manifest.config.as_slice() else { panic!("{:?}", manifest.config) };
+    assert_eq!((config.format, config.overwrite), (Format::Json5, Overwrite::Merge));
+    assert_eq!(
+        config.overrides,
+        [
+            Override {
+                env: "A_PORT".into(),
+                key: vec!["gateway".into(), "port".into()],
+                kind: Kind::Integer,
+                secret: true
+            },
+            Override { env: "A_TOKEN".into(), key: vec![], kind: Kind::String, secret: false },
+        ]
+    );
+    let on_exits: Vec<OnExit> = manifest.processes.iter().map(|process| process.on_exit).collect();
+    assert_eq!(on_exits, [OnExit::Stop, OnExit::Restart]);
+    assert_eq!(manifest.stop_signal, Signal::INT);
+    assert_eq!(manifest.stop_timeout, Duration::from_secs(330));
+    let probe = Probe::Http { port: 18789, port_env: Some("A_PORT".into()), path: "/healthz".into() };
+    assert_eq!(manifest.health, Some(Health { probe, timeout: Duration::from_secs(3) }));
+}
+
+#[test]
+fn a_small_manifest_has_sensible_defaults() {
+    let manifest = Manifest::parse(r#"{"version": 1, "command": ["/bin/a"], "health": null, "user": null}"#).unwrap();
+    assert_eq!(
+        manifest.processes,
+        [Process { name: "main".into(), command: vec!["/bin/a".into()], on_exit: OnExit::Stop }]
+    );
+    assert_eq!((manifest.user, manifest.health), (None, None));
+    assert_eq!((manifest.stop_signal, manifest.stop_timeout), (Signal::TERM, Duration::from_secs(10)));
+    assert_eq!(manifest.secrets_dir, Path::new("/run/secrets"));
+}
+
+#[test]
+fn a_probe_may_be_a_program_or_a_socket() {
+    let health = |health: &str| {
+        Manifest::parse(&format!(r#"{{"version": 1, "command": ["a"], "health": {health}}}"#))
+            .map(|manifest| manifest.health.unwrap())
+    };
+    let exec = Health { probe: Probe::Exec(vec!["a".into(), "b".into()]), timeout: Duration::from_millis(7) };
+    assert_eq!(health(r#"{"exec": ["a", "b"], "timeout_ms": 7}"#), Ok(exec));
+    let unix = Health { probe: Probe::Unix("/run/a.sock".into()), timeout: PROBE_TIMEOUT };
+    assert_eq!(health(r#"{"unix": "/run/a.sock"}"#), Ok(unix));
+    assert_eq!(health("{}"), Err("`health` must have exactly one of `http`, `exec` and `unix`".into()));
+}
+
+/// Each manifest has one mistake, and the message names it.
+#[test]
+fn mistakes_are_named() {
+    for (manifest, message) in [
+        ("{", "line 1, column 2: expected a key in double quotes"),
+        ("[]", "the manifest must be an object"),
+        (r#"{"command": ["a"]}"#, "the manifest lacks `version`"),
+        (r#"{"version": 2}"#, "version 2 of the manifest is not known; this claw-init reads version 1"),
+        (r#"{"version": 1}"#, "the manifest must have either `command` or `processes`"),
+        (r#"{"version": 1, "command": []}"#, "`command` must be a program and its arguments"),
+        (r#"{"version": 1, "command": "a b"}"#, "`command` must be a list"),
+        (r#"{"version": 1, "command": ["a", 1]}"#, "entry 2 of `command` must be a string"),
+        (r#"{"version": 1, "command": ["a\u0000"]}"#, "`command` must be a program and its arguments"),
+        (r#"{"version": 1, "command": ["a"], "commnad": 1}"#, "the manifest has an unknown key `commnad`"),
+        (r#"{"version": 1, "version": 1, "command": ["a"]}"#, "the manifest has an unknown key `version`"),
+        (
+            r#"{"version": 1, "command": ["a"], "stop_signal": "SIGFOO"}"#,
+            "`stop_signal` must be a signal such as SIGTERM, not `SIGFOO`",
+        ),
+        (
+            r#"{"version": 1, "command": ["a"], "stop_timeout_ms": -1}"#,
+            "`stop_timeout_ms` must be a whole number in its range",
+        ),
+        (
+            r#"{"version": 1, "command": ["a"], "user": {"uid": 4294967296}}"#,
+            "`uid` must be a whole number in its range",
+        ),
+        (r#"{"version": 1, "command": ["a"], "user": {"uid": 1, "home": "x"}}"#, "`home` must be an absolute path"),
+        (r#"{"version": 1, "command": ["a"], "env": {"A=B": ""}}"#, "`A=B` is no name of a variable"),
+        (
+            r#"{"version": 1, "command": ["a"], "volumes": [{"path": "/a", "uid": 0, "mode": "9"}]}"#,
+            "`mode` must be an octal mode such as \"0700\"",
+        ),
+        (
+            r#"{"version": 1, "command": ["a"], "config": [{"path": "/a", "format": "ini"}]}"#,
+            "`format` must be json, json5, toml, yaml or env, not `ini`",
+        ),
+        (r#"{"version": 1, "processes": []}"#, "`processes` must name at least one process, and each name once"),
+        (
+            r#"{"version": 1, "command": ["a"], "health": {"http": {"port": 70000, "path": "/"}}}"#,
+            "`port` must be a whole number in its range",
+        ),
+        (
+            r#"{"version": 1, "command": ["a"], "health": {"http": {"port": 1, "path": "/ HTTP/1.1\r\n"}}}"#,
+            "`path` must be a path such as \"/health\"",
+        ),
+    ] {
+        assert_eq!(Manifest::parse(manifest).unwrap_err(), message, "{manifest}");
+    }
+}

@@ -1,0 +1,338 @@
+//! The program as a whole: started, signalled and asked, as a container engine does it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A directory with a manifest, removed with the test.
+struct Scene(PathBuf);
+
+impl Scene {
+    fn new(name: &str, manifest: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("claw-init-process-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("init.json"), manifest.replace("DIR", dir.to_str().unwrap())).unwrap();
+        Self(dir)
+    }
+
+    /// A manifest that runs one shell script.
+    fn script(name: &str, script: &str) -> Self {
+        Self::new(
+            name,
+            &format!(r#"{{"version": 1, "command": ["/bin/sh", "-c", "{script}"], "stop_timeout_ms": 300}}"#),
+        )
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_claw-init"));
+        command.args(args).env("CLAW_INIT_MANIFEST", self.0.join("init.json")).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let status =
+            Command::new("/bin/kill").args([format!("-{signal}"), self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end. Gives the status and the rest of both outputs.
+    fn end(mut self) -> (i32, String, String) {
+        let (mut out, mut err) = (String::new(), String::new());
+        self.lines.read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code().unwrap_or_else(|| -status.signal().unwrap()), out, err)
+    }
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_status_is_the_childs() {
+    assert_eq!(Scene::script("status-0", "exit 0").run(&[]).status.code(), Some(0));
+    assert_eq!(Scene::script("status-7", "exit 7").run(&[]).status.code(), Some(7));
+    assert_eq!(Scene::script("status-9", "kill -9 $$").run(&[]).status.code(), Some(137));
+}
+
+#[test]
+fn a_program_that_does_not_start_has_the_shells_status() {
+    let scene = Scene::script("start", "exit 0");
+    fs::write(scene.0.join("text"), "x").unwrap();
+    let missing = scene.run(&["/no/such/program"]);
+    assert_eq!(missing.status.code(), Some(127), "{}", stderr(&missing));
+    let not_executable = scene.run(&[scene.0.join("text").to_str().unwrap()]);
+    assert_eq!(not_executable.status.code(), Some(126), "{}", stderr(&not_executable));
+}
+
+#[test]
+fn arguments_replace_the_command_or_add_options_to_it() {
+    let scene = Scene::new("args", r#"{"version": 1, "command": ["/bin/echo", "baked"]}"#);
+    assert_eq!(stdout(&scene.run(&[])), "baked\n");
+    assert_eq!(stdout(&scene.run(&["run"])), "baked\n");
+    assert_eq!(stdout(&scene.run(&["--more", "x"])), "baked --more x\n");
+    assert_eq!(stdout(&scene.run(&["echo", "other"])), "other\n");
+    assert_eq!(stdout(&scene.run(&["run", "--", "echo", "--", "health"])), "-- health\n");
+}
+
+#[test]
+fn what_is_not_understood_is_said() {
+    let scene = Scene::script("usage", "exit 0");
+    for args in [&["health", "x"][..], &["render", "--chekc"], &["version", "x"], &[""]] {
+        let output = scene.run(args);
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(stderr(&output).contains("usage: claw-init"), "{}", stderr(&output));
+    }
+    assert!(stdout(&scene.run(&["version"])).starts_with("claw-init 0."));
+    fs::remove_file(scene.0.join("init.json")).unwrap();
+    let output = scene.run(&[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("init.json: No such file"), "{}", stderr(&output));
+}
+
+#[test]
+fn children_get_ordinary_signals_and_their_own_group() {
+    let scene =
+        Scene::new("mask", r#"{"version": 1, "command": ["/bin/cat", "/proc/self/status", "/proc/self/stat"]}"#);
+    let output = scene.run(&[]);
+    let mask = |field: &str| {
+        let line = stdout(&output).lines().find(|line| line.starts_with(field)).unwrap();
+        u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+    };
+    assert_eq!(mask("SigBlk:"), 0);
+    // Rust programs ignore SIGPIPE, number 13; the programs they start must not.
+    assert_eq!(mask("SigIgn:") & 1 << 12, 0);
+    let stat: Vec<&str> = stdout(&output).lines().last().unwrap().split(' ').collect();
+    assert_eq!(stat[0], stat[4], "the process leads its group");
+}
+
+#[test]
+fn a_request_to_stop_reaches_the_child_which_may_take_its_time() {
+    let scene = Scene::script(
+        "stop",
+        "exec 2>/dev/null; trap 'echo got; sleep 0.1; exit 3' TERM; echo up; while :; do sleep 0.02; done",
+    );
+    let mut running = scene.start(&[]);
+    assert_eq!(running.line(), "up");
+    running.signal("TERM");
+    let (status, out, err) = running.end();
+    assert_eq!((status, out.as_str(), err.as_str()), (3, "got\n", ""));
+}
+
+#[test]
+fn the_request_is_put_as_the_manifest_says() {
+    let manifest = r#"{"version": 1, "stop_signal": "SIGINT", "stop_timeout_ms": 5000,
+        "command": ["/bin/sh", "-c", "exec 2>/dev/null; trap 'echo int; exit 0' INT; trap 'echo term' TERM; echo up; while :; do sleep 0.02; done"]}"#;
+    for signal in ["TERM", "INT"] {
+        let scene = Scene::new(&format!("stop-{signal}"), manifest);
+        let mut running = scene.start(&[]);
+        assert_eq!(running.line(), "up");
+        running.signal(signal);
+        assert_eq!(running.end(), (0, "int\n".to_owned(), String::new()));
+    }
+}
+
+#[test]
+fn what_does_not_stop_is_killed_with_its_group() {
+    let scene = Scene::script("kill", "trap '' TERM; sleep 60 & echo $!; while :; do sleep 0.02; done");
+    let mut running = scene.start(&[]);
+    let helper = format!("/proc/{}/stat", running.line());
+    let begin = Instant::now();
+    running.signal("TERM");
+    let (status, _, err) = running.end();
+    assert_eq!((status, err.as_str()), (137, "claw-init: killed after 0.3 s: main\n"));
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
+    // Who reaps it after its parents differs; dead it is at once.
+    eventually("the helper has ended", || fs::read_to_string(&helper).map_or(true, |stat| stat.contains(") Z ")));
+}
+
+#[test]
+fn other_signals_are_passed_on() {
+    let scene = Scene::script(
+        "forward",
+        "exec 2>/dev/null; trap 'echo hup' HUP; trap 'echo usr1; exit 0' USR1; echo up; while :; do sleep 0.02; done",
+    );
+    let mut running = scene.start(&[]);
+    assert_eq!(running.line(), "up");
+    running.signal("HUP");
+    assert_eq!(running.line(), "hup");
+    running.signal("USR1");
+    assert_eq!(running.end(), (0, "usr1\n".to_owned(), String::new()));
+}
+
+#[test]
+fn orphans_are_adopted_and_reaped() {
+    // Each subshell ends at once and leaves its sleep to PID 1, here to claw-init.
+    let script = "for i in 1 2 3; do (sleep 0.2 & echo $!); done; echo done; sleep 60";
+    let scene = Scene::script("orphans", script);
+    let mut running = scene.start(&[]);
+    let init = running.child.id().to_string();
+    let orphans: Vec<String> = std::iter::from_fn(|| Some(running.line()).filter(|line| line != "done")).collect();
+    assert_eq!(orphans.len(), 3);
+    let parent = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(") ").next()?.split(' ').nth(1).map(str::to_owned)
+    };
+    assert!(orphans.iter().all(|pid| parent(pid).is_none_or(|parent| parent == init)));
+    eventually("all orphans are reaped", || orphans.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    running.signal("TERM");
+    assert_eq!(running.end().0, 143);
+}
+
+#[test]
+fn a_storm_of_short_lives_is_survived() {
+    let scene = Scene::script("storm", "i=0; while [ $i -lt 300 ]; do (:) & i=$((i+1)); done; wait; exit 5");
+    assert_eq!(scene.run(&[]).status.code(), Some(5));
+}
+
+#[test]
+fn several_processes_have_prefixed_lines_and_end_together() {
+    let scene = Scene::new(
+        "several",
+        r#"{"version": 1, "stop_timeout_ms": 5000, "processes": [
+            {"name": "main", "command": ["/bin/sh", "-c", "echo one; echo two >&2; sleep 0.3; printf last; exit 4"]},
+            {"name": "side", "command": ["/bin/sh", "-c", "exec 2>/dev/null; trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"]},
+            {"name": "once", "command": ["/bin/sh", "-c", "exit 1"], "on_exit": "ignore"}
+        ]}"#,
+    );
+    let output = scene.run(&[]);
+    assert_eq!(output.status.code(), Some(4));
+    let mut lines: Vec<&str> = stdout(&output).lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["[main] last", "[main] one", "[side] bye", "[side] up"]);
+    let mut errors: Vec<&str> = stderr(&output).lines().collect();
+    errors.sort_unstable();
+    assert_eq!(errors, ["[main] two", "claw-init: main ended with status 4", "claw-init: once ended with status 1"]);
+}
+
+#[test]
+fn a_companion_is_started_again() {
+    let scene = Scene::new(
+        "restart",
+        r#"{"version": 1, "processes": [
+            {"name": "main", "command": ["/bin/sh", "-c", "while [ ! -e DIR/second ]; do sleep 0.02; done"]},
+            {"name": "side", "on_exit": "restart-on-failure",
+             "command": ["/bin/sh", "-c", "if [ -e DIR/first ]; then touch DIR/second; exit 0; fi; touch DIR/first; exit 1"]}
+        ]}"#,
+    );
+    let begin = Instant::now();
+    let output = scene.run(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(begin.elapsed() >= Duration::from_secs(1), "restarts wait: {:?}", begin.elapsed());
+}
+
+#[test]
+fn secrets_reach_the_child_and_the_config_and_nothing_else() {
+    let scene = Scene::new(
+        "secrets",
+        r#"{"version": 1, "secrets_dir": "DIR/secrets", "env": {"PORT": "1"},
+            "config": [{"path": "DIR/state/c.json", "format": "json", "overrides": [
+                {"env": "PORT", "key": ["port"], "type": "integer"}, {"env": "API_KEY", "key": ["auth", "key"], "secret": true}
+            ]}],
+            "command": ["/bin/sh", "-c", "echo $API_KEY; cat DIR/state/c.json; cat /proc/$PPID/cmdline /proc/$$/cmdline | grep -c 'hunter[0-9]'"]}"#,
+    );
+    fs::create_dir(scene.0.join("secrets")).unwrap();
+    fs::write(scene.0.join("secrets/api_key"), "hunter2\n").unwrap();
+    let output = scene.run(&[]);
+    assert_eq!(stdout(&output), "hunter2\n{ \"port\": 1, \"auth\": { \"key\": \"hunter2\" } }\n0\n");
+    assert_eq!(stderr(&output), "");
+
+    let check = scene.run(&["render", "--check"]);
+    assert_eq!(stdout(&check), format!("{}/state/c.json: 2 overridden\n", scene.0.display()));
+    let bad = scene.command(&["render", "--check"]).env("PORT", "x").output().unwrap();
+    assert_eq!((bad.status.code(), stderr(&bad)), (Some(78), "claw-init: PORT: expected a whole number, not `x`\n"));
+}
+
+#[test]
+fn health_is_the_exit_status() {
+    let health = |health: &str| format!(r#"{{"version": 1, "command": ["a"], "health": {health}}}"#);
+    let scene = Scene::new("health", &health(r#"{"exec": ["/bin/test", "-e", "DIR/up"], "timeout_ms": 2000}"#));
+    let down = scene.run(&["health"]);
+    assert_eq!(down.status.code(), Some(1));
+    assert!(stderr(&down).contains("unhealthy: `/bin/test` ended with"), "{}", stderr(&down));
+    fs::write(scene.0.join("up"), "").unwrap();
+    assert_eq!(scene.run(&["health"]).status.code(), Some(0));
+    assert_eq!(Scene::new("health-null", &health("null")).run(&["health"]).status.code(), Some(0));
+}
+
+/// Needs root, to be given up.
+#[test]
+fn root_is_given_up_for_good() {
+    if fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata)).unwrap() != 0 {
+        println!("not root: nothing to give up");
+        return;
+    }
+    let scene = Scene::new(
+        "root",
+        r#"{"version": 1, "user": {"uid": 1234, "gid": 2345, "home": "/"},
+            "volumes": [{"path": "DIR/volume", "uid": 1234, "gid": 2345, "mode": "0700"}],
+            "config": [{"path": "DIR/volume/c.env", "format": "env", "overrides": [{"env": "A", "key": ["A"]}]}],
+            "command": ["/bin/sh", "-c", "id -u; id -g; id -G; grep -h CapEff /proc/self/status; stat -c '%u:%g %a' DIR/volume DIR/volume/c.env"]}"#,
+    );
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&scene.0, open).unwrap();
+    let output = scene.command(&[]).env("A", "1").output().unwrap();
+    assert_eq!(
+        stdout(&output),
+        "1234\n2345\n2345\nCapEff:\t0000000000000000\n1234:2345 700\n1234:2345 600\n",
+        "{}",
+        stderr(&output)
+    );
+
+    // The volume follows to the asked number; what lies in it keeps its owner.
+    let output = scene
+        .command(&["stat", "-c", "%u:%g", scene.0.join("volume").to_str().unwrap()])
+        .env("CLAW_UID", "4321")
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&output), "4321:4321\n", "{}", stderr(&output));
+    let output = scene.command(&["id", "-u"]).env("CLAW_UID", "0").output().unwrap();
+    assert_eq!(stdout(&output), "0\n", "{}", stderr(&output));
+    let output = scene.command(&["id", "-u"]).env("CLAW_UID", "-1").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+}
