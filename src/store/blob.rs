@@ -123,8 +123,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
-        let file =
-            tempfile::NamedTempFile::new_in(self.temp()).map_err(StoreError::io("create a file in", self.temp()))?;
+        let temp = self.temp_directory()?;
+        let file = tempfile::NamedTempFile::new_in(temp).map_err(StoreError::io("create a file in", temp))?;
         Ok(BlobWriter { blobs: self.blobs(), file: Hasher::new(file) })
     }
 
@@ -147,8 +147,8 @@ impl Store {
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
         let parent = path.parent().expect("paths in the store have a parent");
         fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-        let mut file =
-            tempfile::NamedTempFile::new_in(self.temp()).map_err(StoreError::io("create a file in", self.temp()))?;
+        let temp = self.temp_directory()?;
+        let mut file = tempfile::NamedTempFile::new_in(temp).map_err(StoreError::io("create a file in", temp))?;
         file.write_all(bytes).map_err(StoreError::io("write", path))?;
         if sync {
             file.as_file().sync_data().map_err(StoreError::io("sync", path))?;

@@ -57,7 +57,7 @@ impl Store {
         }
         let tmp = root.join("tmp");
         temp::sweep(&tmp)?;
-        let temp = Temp::create(&tmp)?;
+        let temp = Temp::reserve(&tmp)?;
         Ok(Self(Arc::new(Inner { root, temp, _lease: lease })))
     }
 
@@ -67,10 +67,16 @@ impl Store {
         &self.0.root
     }
 
-    /// A directory of this process's own, on the store's filesystem, gone when the process ends.
+    /// A directory of this process's own, on the store's filesystem, gone when the process ends. It is made by the
+    /// first call; should that fail, whatever is done in it fails.
     #[must_use]
     pub fn temp(&self) -> &Path {
-        self.0.temp.path()
+        self.temp_directory().unwrap_or_else(|_| self.0.temp.path())
+    }
+
+    /// As [`Store::temp`], saying why it cannot be made.
+    pub(crate) fn temp_directory(&self) -> Result<&Path, StoreError> {
+        self.0.temp.directory()
     }
 
     /// Where snapshots lie.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::lock::Lock;
 use crate::{StoreError, remove_tree};
@@ -10,27 +11,38 @@ use crate::{StoreError, remove_tree};
 /// A process's own directory below `tmp/`, removed when dropped.
 ///
 /// `tmp/<name>.lock` is made and locked first and removed last, so a directory whose lock can be had, or that has
-/// none, belongs to nobody.
+/// none, belongs to nobody. The directory itself is made when it is needed: removing one costs milliseconds on ext4,
+/// and a build that has nothing to do needs none.
 #[derive(Debug)]
 pub(crate) struct Temp {
     path: PathBuf,
+    made: Mutex<bool>,
     // Fields are dropped after the body of `drop`, so the lock goes after the directory.
     _lock: Lock,
 }
 
 impl Temp {
-    pub(crate) fn create(tmp: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn reserve(tmp: &Path) -> Result<Self, StoreError> {
         let process = std::process::id();
         loop {
             let name = format!("{process}-{:08x}", fastrand::u32(..));
             // A sweeper may see the lock's file before it is locked here, and take it away: try another name.
             let Some(lock) = Lock::try_new(&tmp.join(format!("{name}.lock")))? else { continue };
-            let path = tmp.join(name);
-            fs::create_dir(&path).map_err(StoreError::io("create", &path))?;
-            return Ok(Self { path, _lock: lock });
+            return Ok(Self { path: tmp.join(name), made: Mutex::new(false), _lock: lock });
         }
     }
 
+    /// The directory, made if it was not.
+    pub(crate) fn directory(&self) -> Result<&Path, StoreError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*made {
+            fs::create_dir(&self.path).map_err(StoreError::io("create", &self.path))?;
+            *made = true;
+        }
+        Ok(&self.path)
+    }
+
+    /// Where the directory is, or will be.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -38,8 +50,10 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // What cannot be removed now is swept by a later process.
-        let _ = remove_tree(&self.path);
+        if *self.made.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // What cannot be removed now is swept by a later process.
+            let _ = remove_tree(&self.path);
+        }
     }
 }
 
@@ -102,7 +116,9 @@ mod tests {
     #[test]
     fn only_what_belongs_to_nobody_is_found() {
         let tmp = tempfile::tempdir().expect("a temporary directory");
-        let alive = Temp::create(tmp.path()).expect("creates");
+        let (alive, idle) =
+            (Temp::reserve(tmp.path()).expect("reserves"), Temp::reserve(tmp.path()).expect("reserves"));
+        assert!(alive.directory().expect("makes").is_dir() && !idle.path().exists());
         assert!(Leftover::find(tmp.path()).expect("looks").is_empty());
 
         // As a killed process leaves them: a directory nobody may enter, with its lock; one without; a lock alone.
@@ -118,9 +134,9 @@ mod tests {
         leftovers.into_iter().for_each(Leftover::remove);
 
         let left: Vec<_> = fs::read_dir(tmp.path()).expect("lists").map(|e| e.expect("entry").path()).collect();
-        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(left.len(), 3, "{left:?}");
         assert!(alive.path().is_dir());
-        drop(alive);
+        drop((alive, idle));
         assert_eq!(fs::read_dir(tmp.path()).expect("lists").count(), 0);
     }
 
@@ -131,8 +147,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let temp = Temp::create(tmp.path()).expect("creates");
-                        fs::write(temp.path().join("mine"), "").expect("writes");
+                        let temp = Temp::reserve(tmp.path()).expect("reserves");
+                        fs::write(temp.directory().expect("makes").join("mine"), "").expect("writes");
                         Leftover::find(tmp.path()).expect("looks").into_iter().for_each(Leftover::remove);
                         assert!(temp.path().join("mine").exists());
                     }
