@@ -4,9 +4,10 @@
 //! clock and no async; a root filesystem is assembled without running anything from the packages and without a file
 //! of it ever touching a file system.
 
+pub mod assemble;
 mod compression;
-pub mod deb;
 pub mod control;
+pub mod deb;
 pub mod index;
 mod package;
 pub mod relation;
@@ -14,7 +15,9 @@ pub mod release;
 pub mod resolve;
 pub mod version;
 
+pub use assemble::{AssembleError, Assembly, BaseOptions, Installed, assemble};
 pub use compression::Compression;
+pub use deb::{Deb, DebError};
 pub use index::{IndexError, PackageIndex};
 pub use package::LockedPackage;
 pub use release::{Keyring, Release, ReleaseError};

@@ -79,7 +79,13 @@ fn a_package_is_read_whatever_its_compression() {
     for archive in [
         deb(),
         ar(&[("debian-binary", b"2.0\n"), ("control.tar.gz", &gzip(&control())), ("data.tar.xz", &xz(&data()))]),
-        ar(&[("debian-binary/", b"2.1\n"), ("_odd", b"x"), ("control.tar.xz/", &xz(&control())), ("data.tar.zst/", &zst), ("more", b"")]),
+        ar(&[
+            ("debian-binary/", b"2.1\n"),
+            ("_odd", b"x"),
+            ("control.tar.xz/", &xz(&control())),
+            ("data.tar.zst/", &zst),
+            ("more", b""),
+        ]),
     ] {
         let (control, seen) = read(&archive).unwrap();
         assert_eq!(control.fields.get("Package"), Some("demo"));
@@ -98,7 +104,14 @@ fn a_package_of_dpkg_is_read() {
     std::fs::write(directory.join("tree").join(&long), "content").unwrap();
     for compression in ["xz", "gzip", "zstd", "none"] {
         let file = directory.join("demo.deb");
-        let status = Command::new("dpkg-deb").arg(format!("-Z{compression}")).arg("-b").arg(directory.join("tree")).arg(&file).output().unwrap().status;
+        let status = Command::new("dpkg-deb")
+            .arg(format!("-Z{compression}"))
+            .arg("-b")
+            .arg(directory.join("tree"))
+            .arg(&file)
+            .output()
+            .unwrap()
+            .status;
         assert!(status.success());
         let (_, seen) = read(&std::fs::read(&file).unwrap()).unwrap();
         assert_eq!(seen, ["=".to_owned(), "usr=".to_owned(), "usr/share=".to_owned(), format!("{long}=content")]);
@@ -147,7 +160,8 @@ fn bombs_and_traversals_are_refused() {
     // The writer refuses such names itself: change one in place, and its checksum with it.
     let mut evil = tar(&[(Entry::file("xx/evil", 0), b"")]);
     evil[0..2].copy_from_slice(b"..");
-    let sum: u32 = evil[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+    let sum: u32 =
+        evil[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
     evil[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let error = read(&with("data.tar", &evil)).unwrap_err();
     assert!(matches!(&error, DebError::Tar(inner) if inner.to_string().contains("leads out")), "{error:?}");

@@ -14,8 +14,13 @@ use diag::Reported;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let architecture = arguments.next().ok_or("an architecture is needed")?;
-    let mut request =
-        Request { architecture: &architecture, wanted: Vec::new(), baseline: Baseline::Nothing, exclude: Vec::new(), below: &[] };
+    let mut request = Request {
+        architecture: &architecture,
+        wanted: Vec::new(),
+        baseline: Baseline::Nothing,
+        exclude: Vec::new(),
+        below: &[],
+    };
     let mut suites = Vec::new();
     let begun = Instant::now();
     while let Some(argument) = arguments.next() {
@@ -33,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(stderr(), "indexes {read:?}, resolved {:?}", begun.elapsed() - read)?;
     match result {
         Ok(packages) => {
-            packages.iter().try_for_each(|package| writeln!(stdout(), "{} {} {} {}", package.suite, package.filename, package.size, package.sha256.hex()))?;
+            packages.iter().try_for_each(|package| {
+                writeln!(stdout(), "{} {} {} {}", package.suite, package.filename, package.size, package.sha256.hex())
+            })?;
             Ok(())
         }
         Err(error) => Err(format!("{:#?}", error.diagnostic()).into()),

@@ -94,7 +94,9 @@ impl Reported for ResolveError {
             Self::Unknown { chain, suggestion, providers, .. } => {
                 let diagnostic = because(Diagnostic::new(codes::debian::UNKNOWN_PACKAGE, self.to_string()), chain);
                 match (suggestion, providers.as_slice()) {
-                    (_, [_, ..]) => diagnostic.help(format!("it is a virtual package: ask for one of {}", list(providers))),
+                    (_, [_, ..]) => {
+                        diagnostic.help(format!("it is a virtual package: ask for one of {}", list(providers)))
+                    }
                     (Some(name), []) => diagnostic.help(format!("did you mean `{name}`?")),
                     (None, []) => diagnostic.help("check the spelling, and whether another suite or component has it"),
                 }

@@ -71,7 +71,8 @@ impl<'a> Pool<'a> {
         let mut found = Vec::new();
         for (suite, at_suite) in self.suites.iter().zip(0..) {
             for (index, at_index) in suite.indexes.iter().zip(0..) {
-                let ids = find(index).into_iter().map(|at| PackageId { suite: at_suite, index: at_index, at: narrow(at) });
+                let ids =
+                    find(index).into_iter().map(|at| PackageId { suite: at_suite, index: at_index, at: narrow(at) });
                 found.extend(ids);
             }
         }

@@ -70,7 +70,12 @@ impl FromStr for Wanted {
             return Err(ResolveError::Request(text.to_owned()));
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Ok(Self { name: name.to_owned(), architecture: owned(architecture), version: owned(version), suite: owned(suite) })
+        Ok(Self {
+            name: name.to_owned(),
+            architecture: owned(architecture),
+            version: owned(version),
+            suite: owned(suite),
+        })
     }
 }
 

@@ -232,7 +232,10 @@ impl<'a> Solver<'a> {
 
     fn is_satisfied(&self, relation: &Relation<'_>, asking: &str) -> bool {
         self.excluded.contains(relation.name)
-            || self.named_or_providing(relation.name).iter().any(|id| self.pool.satisfies(self.pool.get(*id), relation, asking))
+            || self
+                .named_or_providing(relation.name)
+                .iter()
+                .any(|id| self.pool.satisfies(self.pool.get(*id), relation, asking))
             || self.below.iter().any(|below| below.satisfies(self.pool, relation, asking))
     }
 
@@ -322,7 +325,8 @@ impl<'a> Solver<'a> {
                     if let Some(other) = hit {
                         return Err(self.exclusion(id, other, format!("it {verb} `{relation}`")));
                     }
-                    let hit = self.below.iter().find(|below| below.is_hit(relation) && below.locked.name != package.name());
+                    let hit =
+                        self.below.iter().find(|below| below.is_hit(relation) && below.locked.name != package.name());
                     if let Some(below) = hit {
                         return Err(ResolveError::Conflict {
                             one: self.describe(id),
@@ -347,7 +351,8 @@ impl<'a> Solver<'a> {
                 && other.multi_arch() == MultiArch::Same
                 && one.version() == other.version();
             if slot.name == next_slot.name && !together {
-                let statement = "only packages marked `Multi-Arch: same`, in one version, can be there twice".to_owned();
+                let statement =
+                    "only packages marked `Multi-Arch: same`, in one version, can be there twice".to_owned();
                 return Err(self.exclusion(*id, *next, statement));
             }
         }
@@ -413,9 +418,7 @@ impl Below<'_> {
         let multi_arch = self.known.map_or(MultiArch::No, Package::multi_arch);
         let fits = match relation.qualifier {
             relation::Qualifier::Own => own == asking || multi_arch == MultiArch::Foreign,
-            relation::Qualifier::Any => {
-                own == asking || matches!(multi_arch, MultiArch::Foreign | MultiArch::Allowed)
-            }
+            relation::Qualifier::Any => own == asking || matches!(multi_arch, MultiArch::Foreign | MultiArch::Allowed),
             relation::Qualifier::Native => own == pool.native,
             relation::Qualifier::Architecture(wanted) => own == wanted,
         };

@@ -64,7 +64,8 @@ fn alternatives_prefer_what_is_chosen_then_the_first() {
 
 #[test]
 fn virtual_packages_go_to_the_most_needed_provider_and_carry_versions() {
-    let awk = ["a 1; Depends: awk", "gawk 1; Provides: awk; Priority: optional", "mawk 1; Provides: awk; Priority: required"];
+    let awk =
+        ["a 1; Depends: awk", "gawk 1; Provides: awk; Priority: optional", "mawk 1; Provides: awk; Priority: required"];
     assert_eq!(names(solve(&awk, &["a"])), "a=1 mawk=1");
     let versioned = ["a 1; Depends: v (>= 2)", "p 1; Provides: v (= 1)", "q 1; Provides: v (= 2)", "r 1; Provides: v"];
     assert_eq!(names(solve(&versioned, &["a"])), "a=1 q=1");
@@ -105,7 +106,8 @@ fn conflicts_are_told_with_both_chains() {
 
 #[test]
 fn unknown_packages_say_who_asked_and_what_was_meant() {
-    let diagnostic = solve(&["bash 1", "a 1; Depends: b", "b 1; Depends: bsah (>= 1)"], &["a"]).expect_err("bsah").diagnostic();
+    let diagnostic =
+        solve(&["bash 1", "a 1; Depends: b", "b 1; Depends: bsah (>= 1)"], &["a"]).expect_err("bsah").diagnostic();
     assert_eq!(diagnostic.code, codes::debian::UNKNOWN_PACKAGE);
     assert_eq!(diagnostic.causes, ["`a` is asked for", "`a 1` depends on `b`", "`b 1` depends on `bsah (>= 1)`"]);
     assert_eq!(diagnostic.help, ["did you mean `bash`?"]);
@@ -160,14 +162,21 @@ fn other_architectures_come_along_where_asked() {
             ]),
         ],
     }];
-    assert_eq!(names(resolve(&suites, &request(&["libc", "std:arm64"]))), "libc=1 libc:arm64=1 py=1 std:arm64=1 tool=1");
+    assert_eq!(
+        names(resolve(&suites, &request(&["libc", "std:arm64"]))),
+        "libc=1 libc:arm64=1 py=1 std:arm64=1 tool=1"
+    );
     assert_eq!(names(resolve(&suites, &request(&["strict:arm64"]))), "py:arm64=1 strict:arm64=1");
     assert_eq!(code(resolve(&suites, &request(&["lone", "lone:arm64"]))), codes::debian::CONFLICT);
 }
 
 #[test]
 fn packages_below_are_there_and_stay_as_they_are() {
-    let suites = [suite("main", 500, &["a 1; Depends: l, v", "b 1; Depends: l (>= 2)", "l 1; Provides: v", "l 2", "c 1; Conflicts: l"])];
+    let suites = [suite(
+        "main",
+        500,
+        &["a 1; Depends: l, v", "b 1; Depends: l (>= 2)", "l 1; Provides: v", "l 2", "c 1; Conflicts: l"],
+    )];
     let below = resolve(&suites, &request(&["l=1"])).expect("it resolves");
     let on_top = |wanted: &[&str]| resolve(&suites, &Request { below: &below, ..request(wanted) });
     assert_eq!(names(on_top(&["a", "l"])), "a=1");
