@@ -51,4 +51,14 @@ codes! {
         "A build context can hold files, directories and symbolic links. Leave anything else out with a line in `.dockerignore`.";
     CONTEXT_CHANGED = "engine/context-changed", Transient, "a build context changed while it was read",
         "A file was written to while clawbuild read or copied it, so that no one state of it can be built. Nothing was kept of it. Build again when it has come to rest; files that never do, such as logs, belong into `.dockerignore`.";
+    FILE_NOT_FOUND = "engine/file-not-found", User, "a file operation finds nothing at its path",
+        "A copy or a removal names a path, or a pattern, that the file tree it works on does not have. Paths are those inside the tree, not on this machine.";
+    BAD_PATTERN = "engine/bad-pattern", User, "a pattern is not well formed",
+        "Patterns are those of `.dockerignore`: `*`, `?`, `[a-z]`, `**`, and `!` to take something back.";
+    FILE_CONFLICT = "engine/file-conflict", User, "a file and a directory are in each other's way",
+        "A copy would put a file where a directory is, or go through a file as if it were a directory.";
+    BAD_ARCHIVE = "engine/bad-archive", User, "an archive cannot be unpacked",
+        "The archive is damaged, holds paths that lead outside of where it is unpacked, or is compressed in a way that is not understood. Plain tar and tar with gzip, xz or zstd are.";
+    FILE_OPERATION = "engine/file-operation", User, "a file operation failed",
+        "The operating system refused an operation on a file tree. The message says which and why.";
 }

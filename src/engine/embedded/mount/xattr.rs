@@ -11,8 +11,7 @@ use rustix::io::Errno;
 pub(crate) fn names(path: &Path) -> io::Result<Vec<CString>> {
     let mut buffer: Vec<u8> = Vec::new();
     loop {
-        let mut none: [u8; 0] = [];
-        let needed = match rustix::fs::llistxattr(path, &mut none[..]) {
+        let needed = match rustix::fs::llistxattr_query(path) {
             Ok(needed) => needed,
             Err(Errno::NOTSUP) => 0,
             Err(error) => return Err(error.into()),
@@ -36,8 +35,10 @@ pub(crate) fn names(path: &Path) -> io::Result<Vec<CString>> {
 /// The value of one attribute.
 pub(crate) fn read(path: &Path, name: &CStr) -> io::Result<Vec<u8>> {
     loop {
-        let mut none: [u8; 0] = [];
-        let mut value = vec![0_u8; rustix::fs::lgetxattr(path, name, &mut none[..])?];
+        let mut value = vec![0_u8; rustix::fs::lgetxattr_query(path, name)?];
+        if value.is_empty() {
+            return Ok(value);
+        }
         match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(length) => {
                 value.truncate(length);

@@ -24,6 +24,7 @@ mod seccomp;
 mod spec;
 mod stubs;
 
+pub(crate) use account::Accounts;
 pub use error::{Refusal, SandboxError, SystemError};
 pub use helper::helper_main_if_requested;
 pub use run::{Cancel, ExitStatus, Sandbox};

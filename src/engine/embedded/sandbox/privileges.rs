@@ -63,11 +63,10 @@ pub(super) fn drop(person: &Person, identity: Identity, security: Security) -> R
 /// Capabilities outside the bounding set cannot come back by executing anything.
 fn limit_bounding_set() -> Result<(), Refusal> {
     for capability in CapabilitySet::all().difference(CAPABILITIES) {
-        match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability)
-                .map_err(Refusal::setup("limit capabilities"))?,
-            // The kernel does not know so high a number.
-            Ok(false) | Err(_) => {}
+        // An error means that the kernel does not know so high a number.
+        if rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false) {
+            rustix::thread::remove_capability_from_bounding_set(capability)
+                .map_err(Refusal::setup("limit capabilities"))?;
         }
     }
     Ok(())
