@@ -35,6 +35,9 @@ pub use options::{BaseOptions, Database, User};
 use crate::LockedPackage;
 use tree::Tree;
 
+/// Names this assembler in cache keys: it changes whenever equal packages would give other bytes.
+pub const IDENTITY: &str = "debian assembler 1";
+
 /// What a layer is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Assembly<'a> {
