@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use super::{Checks, DownloadError, Fetched};
 use crate::integrity::Sha512;
 
-/// Chunks that may wait to be written: with those of a network body, about a megabyte.
-const QUEUE: usize = 64;
+/// Chunks that may wait to be written. One is up to a few hundred kilobytes on a fast connection.
+const QUEUE: usize = 8;
 
 /// Takes chunks to a blob. Writing and hashing happen on a thread that may block, while the next chunk arrives.
 /// Dropped before [`Sink::finish`], it leaves nothing behind.

@@ -97,8 +97,11 @@ fn candidates(
             .map_err(|source| ImageError::Registry { registry: name.to_owned(), source })
     };
     let secure = base("https")?;
-    let mirror = http.settings().mirrors.rewrite(&secure);
-    if direction == Direction::Pull && mirror != secure {
+    // Docker Hub is reached under another name than people write.
+    let mirrors = &http.settings().mirrors;
+    let written = Url::parse(&format!("https://{name}/v2/")).unwrap_or_else(|_| secure.clone());
+    let mirror = [&secure, &written].into_iter().map(|url| (url, mirrors.rewrite(url))).find(|(url, to)| *url != to);
+    if let Some((_, mirror)) = mirror.filter(|_| direction == Direction::Pull) {
         // Its own credentials, not those of the registry it stands in for.
         let host = mirror.host_str().unwrap_or_default();
         let name = mirror.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -155,12 +158,16 @@ mod tests {
 
     #[test]
     fn a_mirror_is_pulled_from_with_its_own_name() {
-        let pair = ("https://registry-1.docker.io/".to_owned(), "http://127.0.0.1:5001/hub/".to_owned());
-        let mirrors = Mirrors::new([pair]).expect("good mirrors");
-        let http = Http::new(HttpSettings { mirrors, ..HttpSettings::default() });
-        let (name, candidates) = reached(&http, "debian", Direction::Pull, false);
-        assert_eq!((name.as_str(), candidates), ("127.0.0.1:5001", vec!["http://127.0.0.1:5001/hub/v2/".to_owned()]));
-        let (name, candidates) = reached(&http, "debian", Direction::Push, false);
-        assert_eq!((name.as_str(), candidates), ("docker.io", vec!["https://registry-1.docker.io/v2/".to_owned()]));
+        for prefix in ["https://registry-1.docker.io/v2/", "https://docker.io/v2/"] {
+            let pair = (prefix.to_owned(), "http://127.0.0.1:5001/v2/hub/".to_owned());
+            let mirrors = Mirrors::new([pair]).expect("good mirrors");
+            let http = Http::new(HttpSettings { mirrors, ..HttpSettings::default() });
+            let (name, candidates) = reached(&http, "debian", Direction::Pull, false);
+            assert_eq!(name, "127.0.0.1:5001");
+            assert_eq!(candidates, ["http://127.0.0.1:5001/v2/hub/"]);
+            let (name, candidates) = reached(&http, "debian", Direction::Push, false);
+            assert_eq!((name.as_str(), candidates.len()), ("docker.io", 1));
+            assert_eq!(candidates[0], "https://registry-1.docker.io/v2/");
+        }
     }
 }

@@ -35,10 +35,10 @@ pub enum ImageError {
         registry: String,
     },
     /// The registry wants to know who asks, or does not believe it.
-    #[error("the registry `{registry}` {}", if *.refused { "refuses the credentials it is given" } else { "refuses anonymous access" })]
+    #[error("the registry refuses {} `{repository}`", if *.refused { "the credentials it is given for" } else { "anonymous access to" })]
     Unauthorized {
-        /// Its name.
-        registry: String,
+        /// The repository.
+        repository: Repository,
         /// Whether there were credentials.
         refused: bool,
         /// Why others could not be read.
@@ -191,13 +191,15 @@ impl Reported for ImageError {
             Self::Http(error) => error.diagnostic(),
             Self::Store(error) => error.diagnostic(),
             Self::Blob(error) => error.diagnostic(),
-            Self::Unauthorized { registry, problem, .. } => {
+            Self::Unauthorized { repository, problem, refused } => {
                 let diagnostic = diagnostic(codes::registry::UNAUTHORIZED);
                 let diagnostic = match problem {
                     Some(problem) => diagnostic.caused_by(problem.as_ref()),
                     None => diagnostic,
                 };
-                log_in(diagnostic, registry)
+                let diagnostic = log_in(diagnostic, repository.registry());
+                // Docker Hub for one says the same of what is private and of what is not there.
+                if *refused { diagnostic } else { diagnostic.help("if it should be public, check the spelling") }
             }
             Self::Denied { repository, direction, .. } => {
                 let diagnostic = diagnostic(codes::registry::DENIED);

@@ -7,6 +7,7 @@ mod document;
 mod endpoint;
 mod error;
 mod keychain;
+mod peer;
 mod pull;
 mod push;
 mod session;
@@ -28,8 +29,9 @@ pub use push::{Push, PushReceipt, Traffic};
 
 use crate::download::Downloader;
 use endpoint::Endpoint;
-use session::{Peer, Session};
-use token::{Authority, Scope};
+use peer::Peer;
+use session::Session;
+use token::Scope;
 
 /// How images are fetched and sent.
 #[derive(Clone, Debug, Default)]
@@ -74,18 +76,13 @@ impl Images {
         let http = self.0.downloader.http();
         let slot = {
             let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            // Credentials can differ from repository to repository.
             Arc::clone(peers.entry((repository.to_string(), direction)).or_default())
         };
         let find = || async {
             let insecure = self.0.settings.insecure.contains(repository.registry());
             let endpoint = Endpoint::discover(http, repository, direction, insecure).await?;
-            let found = match &endpoint.challenge {
-                Some(_) => self.0.settings.keychain.find(&endpoint.name, repository).await,
-                // Nobody asks, so no helper is run.
-                None => keychain::Found::default(),
-            };
-            Ok::<_, ImageError>(Arc::new(Peer { endpoint, authority: Authority::new(found) }))
+            let keychain = self.0.settings.keychain.clone();
+            Ok::<_, ImageError>(Arc::new(Peer::new(endpoint, repository.clone(), keychain)))
         };
         let peer = slot.get_or_try_init(find).await?;
         Ok(Session {

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 
 use super::document::{ACCEPTED, DOCUMENT_LIMIT, Document, media_type_of};
 use super::endpoint::Direction;
-use super::session::{Call, Name, Session, content_digest, header};
+use super::session::{Call, Name, Sending, Session, content_digest, header};
 use super::{ImageError, Images};
 use crate::download::{DownloadError, Fetched, receive};
 use crate::http::{HttpError, RedactedUrl};
@@ -110,7 +110,7 @@ impl Images {
         let digest = expect.sha256.expect("blobs are known by their digests");
         let url = session.blob_url(&digest);
         let response = session
-            .call_once(&Call::new(Method::GET, url.clone()), &[], meter, 0)
+            .call_once(&Call::new(Method::GET, url.clone()), &[], &Sending::nothing(meter))
             .await
             .map_err(|error| not_found(error, &reference.repository.with_digest(digest)))?;
         let download = session.http.download(&url, response);
@@ -165,7 +165,7 @@ async fn fetch_document(session: &Session, reference: &Reference) -> Result<(Des
     let mut backoff = session.http.backoff();
     loop {
         let attempt = async {
-            let response = session.call_once(&call, &[], &Meter::silent(), 0).await?;
+            let response = session.call_once(&call, &[], &Sending::nothing(&Meter::silent())).await?;
             let (media_type, said) = (media_type_header(response.headers()), content_digest(response.headers()));
             let bytes = session.http.download(&url, response).bytes(DOCUMENT_LIMIT).await?;
             let found = Digest::of(&bytes);

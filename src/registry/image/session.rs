@@ -13,8 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use url::Url;
 
 use super::challenge::{Challenge, challenge};
-use super::endpoint::{Direction, Endpoint};
-use super::token::{Authority, Scope};
+use super::endpoint::Direction;
+use super::peer::Peer;
+use super::token::Scope;
 use super::{ImageError, ImageSettings};
 use crate::http::{Http, HttpError, RedactedUrl, is_transient, status_error};
 use crate::progress::Meter;
@@ -64,13 +65,6 @@ pub(super) enum Name<'a> {
     Digest(&'a Digest),
 }
 
-/// A registry as whoever runs this is known to it.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) endpoint: Endpoint,
-    pub(super) authority: Authority,
-}
-
 /// Requests to one repository in one direction.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
@@ -105,7 +99,7 @@ impl Session {
     pub(super) async fn call(&self, call: &Call, accepted: &[StatusCode]) -> Result<Response, ImageError> {
         let mut backoff = self.http.backoff();
         loop {
-            match self.call_once(call, accepted, &Meter::silent(), 0).await {
+            match self.call_once(call, accepted, &Sending::nothing(&Meter::silent())).await {
                 Ok(response) => return Ok(response),
                 Err(error) if backoff.wait(&error, &Meter::silent()).await => {}
                 Err(error) => return Err(error),
@@ -113,25 +107,22 @@ impl Session {
         }
     }
 
-    /// Makes a request once, or twice when the registry wants other authorisation. What is sent of a file is told to
-    /// `meter`, counted from `sent_before`.
+    /// Makes a request once, or twice when the registry wants other authorisation.
     pub(super) async fn call_once(
         &self,
         call: &Call,
         accepted: &[StatusCode],
-        meter: &Meter<'_>,
-        sent_before: u64,
+        sending: &Sending<'_>,
     ) -> Result<Response, ImageError> {
-        let Peer { endpoint, authority } = self.peer.as_ref();
         // What a registry sends elsewhere, to signed storage for instance, is no business of its credentials.
-        let ours = endpoint.owns(&call.url);
+        let ours = self.peer.endpoint.owns(&call.url);
         let mut authorization = match ours {
-            true => authority.header(&self.http, endpoint, &self.scope).await?,
+            true => self.peer.authorization(&self.http, &self.scope).await?,
             false => None,
         };
         let mut renewed = false;
         loop {
-            let response = self.send(call, authorization.as_ref(), meter, sent_before).await?;
+            let response = self.send(call, authorization.as_ref(), sending).await?;
             let status = response.status();
             if status.is_success() || accepted.contains(&status) {
                 return Ok(response);
@@ -140,8 +131,9 @@ impl Session {
             if refused && ours && !renewed {
                 renewed = true;
                 let wanted = challenge(response.headers());
-                if let Some(new) = authority.renew(&self.http, endpoint, &self.scope, wanted.as_ref()).await? {
-                    authorization = Some(new);
+                let new = self.peer.renewed(&self.http, &self.scope, authorization.as_ref(), wanted).await?;
+                if new.is_some() {
+                    authorization = new;
                     continue;
                 }
             }
@@ -160,8 +152,8 @@ impl Session {
         let detail = detail.clone();
         match *status {
             // Docker Hub says so to those it knows when they may not push.
-            StatusCode::UNAUTHORIZED if !(insufficient && self.peer.authority.has_credentials()) => {
-                self.peer.authority.unauthorized(&self.peer.endpoint)
+            StatusCode::UNAUTHORIZED if !(insufficient && self.peer.has_credentials().await) => {
+                self.peer.unauthorized().await
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 ImageError::Denied { repository: self.repository.clone(), direction: self.direction, detail }
@@ -181,8 +173,7 @@ impl Session {
         &self,
         call: &Call,
         authorization: Option<&HeaderValue>,
-        meter: &Meter<'_>,
-        sent_before: u64,
+        sending: &Sending<'_>,
     ) -> Result<Response, ImageError> {
         let trust = self.peer.endpoint.trust;
         let mut request = self.http.client(&call.url, trust)?.request(call.method.clone(), call.url.clone());
@@ -212,23 +203,39 @@ impl Session {
                 });
                 let body = reqwest::Body::wrap_stream(stream);
                 let request = request.header(CONTENT_LENGTH, *length).body(body);
-                let progress = Upload { sent: &sent, length: *length, sent_before, meter };
-                return Ok(progress.watch(&self.http, &call.url, request).await?);
+                let upload = Upload { sent: &sent, length: *length, sending };
+                return Ok(upload.watch(&self.http, &call.url, request).await?);
             }
         }
         Ok(self.http.send(&call.url, request).await?)
     }
 }
 
-/// Bytes on their way to a registry.
-struct Upload<'a, 'm> {
-    sent: &'a AtomicU64,
-    length: u64,
-    sent_before: u64,
-    meter: &'a Meter<'m>,
+/// What is told of a request's body while it is sent.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    pub(super) meter: &'a Meter<'a>,
+    /// Bytes of the whole that earlier requests have sent.
+    pub(super) before: u64,
+    /// The length of the whole.
+    pub(super) total: u64,
 }
 
-impl Upload<'_, '_> {
+impl<'a> Sending<'a> {
+    /// A request without a body worth telling of.
+    pub(super) fn nothing(meter: &'a Meter<'a>) -> Self {
+        Self { meter, before: 0, total: 0 }
+    }
+}
+
+/// Bytes on their way to a registry.
+struct Upload<'a> {
+    sent: &'a AtomicU64,
+    length: u64,
+    sending: &'a Sending<'a>,
+}
+
+impl Upload<'_> {
     /// Waits for the answer for as long as bytes move.
     async fn watch(&self, http: &Http, url: &Url, request: reqwest::RequestBuilder) -> Result<Response, HttpError> {
         let silence = http.settings().silence_timeout;
@@ -239,7 +246,7 @@ impl Upload<'_, '_> {
                 return response.map_err(|error| HttpError::from_transport(RedactedUrl::new(url), error));
             }
             let sent = self.sent.load(Ordering::Relaxed);
-            self.meter.moved(self.sent_before + sent, None);
+            self.sending.meter.moved(self.sending.before + sent, Some(self.sending.total));
             if sent != seen {
                 (seen, since) = (sent, Instant::now());
             }

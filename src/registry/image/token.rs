@@ -1,7 +1,6 @@
-//! Proving who asks: passwords and tokens. Spec: distribution's "Token Authentication Specification" and
-//! "OAuth2 Token Authentication".
+//! Tokens. Spec: distribution's "Token Authentication Specification" and "OAuth2 Token Authentication".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -12,14 +11,12 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::ImageError;
-use super::challenge::{Bearer, Challenge};
+use super::challenge::Bearer;
 use super::endpoint::{Direction, Endpoint};
-use super::keychain::{Credential, Found};
-use crate::http::{Http, Trust, is_loopback, is_transient, status_error};
-use crate::progress::Meter;
+use super::keychain::Credential;
+use crate::http::{Http, Trust, is_loopback, status_error};
 
 /// What a token must allow: `repository:a/b:pull,push` and more of the kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,12 +38,13 @@ impl Scope {
         Self(others.chain([own]).collect())
     }
 
-    fn with(&self, more: Option<&str>) -> Self {
+    /// This and more.
+    pub(super) fn with(&self, more: Option<&str>) -> Self {
         let more = more.into_iter().flat_map(str::split_whitespace).map(str::to_owned);
         Self(self.0.iter().cloned().chain(more).collect())
     }
 
-    fn only_pulls(&self) -> bool {
+    pub(super) fn only_pulls(&self) -> bool {
         self.0.iter().all(|scope| scope.ends_with(":pull"))
     }
 }
@@ -58,16 +56,10 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Proves to one registry who asks.
+/// A token, as a header.
 #[derive(Debug)]
-pub(super) struct Authority {
-    found: Found,
-    tokens: Mutex<BTreeMap<Scope, Token>>,
-}
-
-#[derive(Debug)]
-struct Token {
-    header: HeaderValue,
+pub(super) struct Token {
+    pub(super) header: HeaderValue,
     until: Instant,
 }
 
@@ -85,142 +77,36 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: u64 = 1 << 20;
 
-impl Authority {
-    pub(super) fn new(found: Found) -> Self {
-        Self { found, tokens: Mutex::default() }
+impl Token {
+    pub(super) fn is_fresh(&self) -> bool {
+        self.until > Instant::now() + MARGIN
     }
 
-    /// Whether there are credentials.
-    pub(super) fn has_credentials(&self) -> bool {
-        self.found.credential.is_some()
-    }
-
-    /// That the registry refuses whoever asks.
-    pub(super) fn unauthorized(&self, endpoint: &Endpoint) -> ImageError {
-        ImageError::Unauthorized {
-            registry: endpoint.name.clone(),
-            refused: self.has_credentials(),
-            problem: self.found.problem.clone().map(Box::new),
-        }
-    }
-
-    /// The `Authorization` for requests that need `scope`.
-    pub(super) async fn header(
-        &self,
-        http: &Http,
-        endpoint: &Endpoint,
-        scope: &Scope,
-    ) -> Result<Option<HeaderValue>, ImageError> {
-        match &endpoint.challenge {
-            None => Ok(None),
-            Some(Challenge::Basic) => Ok(self.password()),
-            Some(Challenge::Bearer(bearer)) => self.token(http, endpoint, bearer, scope).await.map(Some),
-        }
-    }
-
-    /// Forgets the token for `scope`, after the registry refused it; `challenge` says what it wants instead. Gives the
-    /// new `Authorization`, or `None` when there is nothing new to say.
-    pub(super) async fn renew(
-        &self,
-        http: &Http,
-        endpoint: &Endpoint,
-        scope: &Scope,
-        challenge: Option<&Challenge>,
-    ) -> Result<Option<HeaderValue>, ImageError> {
-        match challenge.or(endpoint.challenge.as_ref()) {
-            None => Ok(None),
-            // Basic was said already, unless the registry only now asks for it.
-            Some(Challenge::Basic) if endpoint.challenge.is_some() => Ok(None),
-            Some(Challenge::Basic) => Ok(self.password()),
-            Some(Challenge::Bearer(bearer)) => {
-                self.tokens.lock().await.remove(scope);
-                self.token(http, endpoint, bearer, scope).await.map(Some)
-            }
-        }
-    }
-
-    fn password(&self) -> Option<HeaderValue> {
-        match &self.found.credential {
-            Some(Credential::Password { user, password }) => Some(basic(user, password)),
-            Some(Credential::Identity(_)) | None => None,
-        }
-    }
-
-    async fn token(
-        &self,
-        http: &Http,
-        endpoint: &Endpoint,
-        bearer: &Bearer,
-        scope: &Scope,
-    ) -> Result<HeaderValue, ImageError> {
-        // Held while fetching: whoever else needs the token waits for it instead of fetching another.
-        let mut tokens = self.tokens.lock().await;
-        if let Some(token) = tokens.get(scope).filter(|token| token.until > Instant::now() + MARGIN) {
-            return Ok(token.header.clone());
-        }
-        let wanted = scope.with(bearer.scope.as_deref());
-        let token = match self.fetch(http, endpoint, bearer, &wanted, self.found.credential.as_ref()).await {
-            // Credentials that lie about, and are refused, must not bar what everyone may read.
-            Err(ImageError::Unauthorized { .. }) if self.has_credentials() && wanted.only_pulls() => {
-                self.fetch(http, endpoint, bearer, &wanted, None).await?
-            }
-            token => token?,
-        };
-        let header = token.header.clone();
-        tokens.insert(scope.clone(), token);
-        Ok(header)
-    }
-
-    async fn fetch(
-        &self,
+    /// Asks the token server, once. `None`: it does not believe the credentials, or gives nothing to strangers.
+    pub(super) async fn fetch(
         http: &Http,
         endpoint: &Endpoint,
         bearer: &Bearer,
         scope: &Scope,
         credential: Option<&Credential>,
-    ) -> Result<Token, ImageError> {
+    ) -> Result<Option<Self>, ImageError> {
+        let protocol = |problem| ImageError::Protocol { registry: endpoint.name.clone(), problem };
         let trust = if endpoint.owns(&bearer.realm) { endpoint.trust } else { Trust::Verified };
         let in_clear = bearer.realm.scheme() != "https" && !is_loopback(&bearer.realm) && trust != Trust::Anyone;
         if in_clear && credential.is_some() {
-            return Err(ImageError::Protocol {
-                registry: endpoint.name.clone(),
-                problem: "it wants credentials sent to a token server without TLS",
-            });
+            return Err(protocol("it wants credentials sent to a token server without TLS"));
         }
-        let mut backoff = http.backoff();
-        loop {
-            let asked = Instant::now();
-            let request = token_request(http, trust, bearer, scope, credential)?;
-            let response = http.send(&bearer.realm, request).await;
-            let error = match response {
-                Ok(response) if response.status().is_success() => {
-                    let body = http.download(&bearer.realm, response).bytes(ANSWER_LIMIT).await;
-                    match body {
-                        Ok(body) => {
-                            return token(&body, asked).ok_or_else(|| ImageError::Protocol {
-                                registry: endpoint.name.clone(),
-                                problem: "its token server gives no token",
-                            });
-                        }
-                        Err(error) => error,
-                    }
-                }
-                Ok(response) if is_transient(response.status()) => status_error(&bearer.realm, response).await,
-                // 400 is what OAuth2 says to a refresh token it does not know.
-                Ok(response)
-                    if matches!(
-                        response.status(),
-                        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST
-                    ) =>
-                {
-                    return Err(self.unauthorized(endpoint));
-                }
-                Ok(response) => return Err(status_error(&bearer.realm, response).await.into()),
-                Err(error) => error,
-            };
-            if !backoff.wait(&error, &Meter::silent()).await {
-                return Err(error.into());
+        let asked = Instant::now();
+        let request = token_request(http, trust, bearer, scope, credential)?;
+        let response = http.send(&bearer.realm, request).await?;
+        match response.status() {
+            status if status.is_success() => {
+                let body = http.download(&bearer.realm, response).bytes(ANSWER_LIMIT).await?;
+                token(&body, asked).map(Some).ok_or_else(|| protocol("its token server gives no token"))
             }
+            // 400 is what OAuth2 says to a refresh token it does not know.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Ok(None),
+            _ => Err(status_error(&bearer.realm, response).await.into()),
         }
     }
 }
@@ -260,6 +146,7 @@ fn token_request(
     })
 }
 
+/// Reads the answer to a question asked at that time.
 fn token(body: &[u8], asked: Instant) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let token = answer.token.or(answer.access_token).filter(|token| !token.expose_secret().is_empty())?;
@@ -270,7 +157,7 @@ fn token(body: &[u8], asked: Instant) -> Option<Token> {
     Some(Token { header, until: asked + lifetime })
 }
 
-fn basic(user: &str, password: &SecretString) -> HeaderValue {
+pub(super) fn basic(user: &str, password: &SecretString) -> HeaderValue {
     let encoded = BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()));
     let mut header = HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 is a header value");
     header.set_sensitive(true);

@@ -7,7 +7,7 @@ use store::{Store, StoreError};
 use url::Url;
 
 use super::ImageError;
-use super::session::{Call, Payload, Session, content_digest, header};
+use super::session::{Call, Payload, Sending, Session, content_digest, header};
 use crate::progress::Meter;
 
 /// A blob to send.
@@ -60,10 +60,15 @@ impl Blob<'_> {
         let mut pieces = self.session.settings.chunk.map_or(Pieces::One, |chunk| Pieces::Of(chunk.get()));
         let mut backoff = self.session.http.backoff();
         loop {
-            let error = match self.attempt(pieces, meter).await {
-                Ok(sent) => {
+            // Again after a failure: what was sent may have arrived after all.
+            if self.is_there().await? {
+                return Ok(Sent::Skipped);
+            }
+            let Some(begun) = self.begin().await? else { return Ok(Sent::Mounted) };
+            let error = match self.transfer(begun, pieces, meter).await {
+                Ok(()) => {
                     meter.moved(self.descriptor.size, Some(self.descriptor.size));
-                    return Ok(sent);
+                    return Ok(Sent::Uploaded);
                 }
                 Err(error) => error,
             };
@@ -75,30 +80,24 @@ impl Blob<'_> {
         }
     }
 
-    /// One try from the beginning. What an earlier one sent may have arrived after all.
-    async fn attempt(&self, pieces: Pieces, meter: &Meter<'_>) -> Result<Sent, ImageError> {
-        let there = Call::new(Method::HEAD, self.session.blob_url(self.digest()));
-        if self.session.call(&there, &[StatusCode::NOT_FOUND]).await?.status().is_success() {
-            return Ok(Sent::Skipped);
-        }
-        let Some(begun) = self.begin().await? else { return Ok(Sent::Mounted) };
-        if self.store.blob_size(self.digest()) != Some(self.descriptor.size) {
+    async fn is_there(&self) -> Result<bool, ImageError> {
+        let call = Call::new(Method::HEAD, self.session.blob_url(self.digest()));
+        Ok(self.session.call(&call, &[StatusCode::NOT_FOUND]).await?.status().is_success())
+    }
+
+    /// Sends the blob's bytes, once.
+    async fn transfer(&self, begun: Begun, pieces: Pieces, meter: &Meter<'_>) -> Result<(), ImageError> {
+        let size = self.descriptor.size;
+        if self.store.blob_size(self.digest()) != Some(size) {
             return Err(StoreError::Missing(*self.digest()).into());
         }
         match pieces {
-            Pieces::Of(chunk) if self.descriptor.size > chunk.max(begun.least_chunk) => {
-                self.in_pieces(begun, chunk, meter).await?;
-            }
+            Pieces::Of(chunk) if size > chunk.max(begun.least_chunk) => self.in_pieces(begun, chunk, meter).await,
             Pieces::One | Pieces::Of(_) => {
-                let whole = Payload::File {
-                    path: self.store.blob_path(self.digest()),
-                    offset: 0,
-                    length: self.descriptor.size,
-                };
-                self.finish(begun.location, whole, meter).await?;
+                let whole = Payload::File { path: self.store.blob_path(self.digest()), offset: 0, length: size };
+                self.finish(begun.location, whole, &Sending { meter, before: 0, total: size }).await
             }
         }
-        Ok(Sent::Uploaded)
     }
 
     /// Begins an upload; `None` when the registry took the blob from another repository instead.
@@ -147,10 +146,10 @@ impl Blob<'_> {
     }
 
     /// Ends an upload, sending `rest` with the request.
-    async fn finish(&self, mut location: Url, rest: Payload, meter: &Meter<'_>) -> Result<(), ImageError> {
+    async fn finish(&self, mut location: Url, rest: Payload, sending: &Sending<'_>) -> Result<(), ImageError> {
         location.query_pairs_mut().append_pair("digest", &self.digest().to_string());
         let call = octets(Call::new(Method::PUT, location)).payload(rest);
-        let response = self.session.call_once(&call, &[], meter, 0).await?;
+        let response = self.session.call_once(&call, &[], sending).await?;
         match content_digest(response.headers()) {
             Some(found) if found != *self.digest() => Err(ImageError::Digest {
                 reference: Box::new(self.session.repository.with_digest(*self.digest())),
@@ -174,7 +173,7 @@ impl Blob<'_> {
             let call = octets(Call::new(Method::PATCH, location.clone()))
                 .header(CONTENT_RANGE, range)
                 .payload(Payload::File { path, offset, length });
-            match self.session.call_once(&call, &[], meter, offset).await {
+            match self.session.call_once(&call, &[], &Sending { meter, before: offset, total: size }).await {
                 Ok(response) => {
                     location = self.location(&location, response.headers())?;
                     let next = received(response.headers()).unwrap_or(offset + length);
@@ -199,7 +198,7 @@ impl Blob<'_> {
             }
             meter.moved(offset, Some(size));
         }
-        self.finish(location, Payload::Nothing, meter).await
+        self.finish(location, Payload::Nothing, &Sending::nothing(meter)).await
     }
 
     /// How far an upload has come, and where it goes on. Spec: OCI distribution-spec §Pushing a blob in chunks.

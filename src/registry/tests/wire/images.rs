@@ -240,3 +240,39 @@ async fn missing_images_and_platforms_are_named() {
     let error = pull(&images, &reference(&server, "")).await.expect_err("no tag");
     assert!(matches!(error, ImageError::Untagged(_)));
 }
+
+#[tokio::test]
+async fn a_registry_that_asks_only_writers_gets_an_answer() {
+    let image = World::new();
+    let descriptor = image.image(30, &[1000, 2000]);
+    let server = Server::start(|request, _| {
+        let host = request.header("host").expect("every request names its host");
+        match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "/v2/") => Reply::ok("{}"),
+            ("GET" | "HEAD", target) if target.starts_with("/v2/") => Reply::status(404),
+            ("GET", target) if target.starts_with("/token?") => {
+                assert!(target.contains("scope=repository%3Ao%2Fapp%3Apull%2Cpush"), "{target}");
+                Reply::ok(r#"{"token":"abc","expires_in":300}"#)
+            }
+            _ if request.header("authorization") != Some("Bearer abc") => {
+                let challenge = format!(r#"Bearer realm="http://{host}/token",service="scripted""#);
+                Reply::status(401).with("www-authenticate", challenge)
+            }
+            ("POST", _) => Reply::status(202).with("location", "/v2/upload"),
+            ("PUT", target) if target.contains("/manifests/") => {
+                Reply::status(201).with("docker-content-digest", digest(&request.body).to_string())
+            }
+            ("PUT", _) => Reply::status(201),
+            _ => Reply::status(405),
+        }
+    })
+    .await;
+    let images = image.images(known(&server, "me"));
+    let (to, tags) = (reference(&server, "").repository, ["1".parse().expect("a tag")]);
+    let push =
+        registry::image::Push { image: &descriptor, repository: &to, tags: &tags, fixed_tags: &[], mount_from: &[] };
+    let receipt = images.push(&push, &quiet()).await.expect("pushes");
+    assert_eq!(receipt.uploaded.count, 4);
+    let tokens = server.lines().iter().filter(|line| line.starts_with("GET /token")).count();
+    assert_eq!(tokens, 1, "one token does for all");
+}

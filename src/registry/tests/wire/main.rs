@@ -5,6 +5,7 @@ mod downloads;
 mod fixture;
 mod images;
 mod npm;
+mod proxies;
 mod registries;
 mod scripted;
 mod tls;
