@@ -7,7 +7,7 @@ use std::process::Command;
 
 use oci::layer::compress::Compression;
 use oci::layer::diff;
-use oci::layer::snapshot::Snapshot;
+use oci::layer::Snapshot;
 use support::{Docker, run, tool};
 
 use crate::Bench;
