@@ -9,11 +9,10 @@ use store::StoreError;
 
 use crate::Unavailable;
 use crate::context::ContextError;
-use crate::embedded::source::{GitError, ImageError};
-use crate::embedded::{ExportError, StepFailure};
 use crate::embedded::fileop::FileOpError;
 use crate::embedded::mount::MountError;
 use crate::embedded::sandbox::SandboxError;
+use crate::embedded::{ExportError, GitError, ImageError, StepFailure};
 
 /// A request that was not solved.
 #[derive(Debug, thiserror::Error)]
@@ -159,10 +158,7 @@ pub enum VertexError {
 
 impl VertexError {
     /// Makes a closure for `map_err` on file operations.
-    pub(crate) fn io<'a>(
-        action: &'static str,
-        path: &'a std::path::Path,
-    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+    pub(crate) fn io<'a>(action: &'static str, path: &'a std::path::Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 }
@@ -180,8 +176,9 @@ impl Reported for SolveError {
         match self {
             Self::Unavailable(error) => error.diagnostic(),
             Self::MissingCapabilities { missing, .. } => {
-                let diagnostic = Diagnostic::new(codes::engine::MISSING_CAPABILITY, self.to_string())
-                    .help("use another engine, or a newer one of the same kind; `clawbuild doctor` lists what each can do");
+                let diagnostic = Diagnostic::new(codes::engine::MISSING_CAPABILITY, self.to_string()).help(
+                    "use another engine, or a newer one of the same kind; `clawbuild doctor` lists what each can do",
+                );
                 missing.iter().fold(diagnostic, |diagnostic, missing| {
                     located(diagnostic, &missing.locations, &format!("`{}` needs `{}`", missing.vertex, missing.cap))
                 })
@@ -232,15 +229,12 @@ impl Reported for VertexError {
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn located(diagnostic: Diagnostic, locations: &[Location], text: &str) -> Diagnostic {
-    locations
-        .iter()
-        .enumerate()
-        .fold(diagnostic, |diagnostic, (index, place)| {
-            diagnostic.label(&place.source, place.span, if index == 0 { text } else { "" })
-        })
+    locations.iter().enumerate().fold(diagnostic, |diagnostic, (index, place)| {
+        diagnostic.label(&place.source, place.span, if index == 0 { text } else { "" })
+    })
 }

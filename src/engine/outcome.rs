@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oci::{Descriptor, Digest, DiffId};
+use oci::{Descriptor, DiffId, Digest};
 
 /// A solved request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub struct SolveOutcome {
 
 /// What was made of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for a whole build")]
 pub enum Solved {
     /// An image in the store.
     Image(SolvedImage),

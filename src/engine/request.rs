@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oci::layer::Compression;
+use oci::layer::compress::Compression;
 use oci::{ContainerConfig, History, Platform};
 use secrecy::SecretSlice;
 use store::Store;

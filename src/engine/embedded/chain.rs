@@ -4,7 +4,7 @@ use oci::{Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 use store::{Key, Store};
 
-use super::snapshot::{Snapshot, SnapshotId};
+use super::snapshot::{self, SnapshotId};
 
 /// A file tree: sets of changes laid over each other, lowest first. The empty chain is the empty tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,22 @@ pub(crate) struct ImageLayer {
     pub(crate) blob: Descriptor,
 }
 
+impl ImageLayer {
+    /// Whether its image has nothing below it.
+    pub(crate) fn is_lowest(&self) -> bool {
+        self.chain_id == self.diff_id.0
+    }
+
+    /// Whether `parent` lies directly below it in its image.
+    pub(crate) fn is_above(&self, parent: &Self) -> bool {
+        self.chain_id == chain_id(&parent.chain_id, self.diff_id)
+    }
+}
+
+fn chain_id(parent: &Digest, diff_id: DiffId) -> Digest {
+    Digest::of(format!("{parent} {diff_id}"))
+}
+
 impl Chain {
     /// The tree of an image with these layers, lowest first.
     pub(crate) fn of_image(layers: impl IntoIterator<Item = (DiffId, Descriptor)>) -> Self {
@@ -51,7 +67,7 @@ impl Chain {
         let links = layers.into_iter().map(|(diff_id, blob)| {
             let chain_id = match parent {
                 None => diff_id.0,
-                Some(parent) => Digest::of(format!("{parent} {diff_id}")),
+                Some(parent) => chain_id(&parent, diff_id),
             };
             parent = Some(chain_id);
             Link { part: Part::Layer(ImageLayer { chain_id, diff_id, blob }), lower: None }
@@ -64,6 +80,11 @@ impl Chain {
         let mut links = self.0.clone();
         links.push(Link { part: Part::Snapshot(snapshot), lower: None });
         Self(links)
+    }
+
+    /// Changes by themselves, and what they are changes to.
+    pub(crate) fn of_changes(lower: &Self, snapshot: SnapshotId) -> Self {
+        Self(vec![Link { part: Part::Snapshot(snapshot), lower: Some(lower.parts().cloned().collect()) }])
     }
 
     /// These trees over each other, the first lowest.
@@ -106,6 +127,14 @@ impl Chain {
         self.0.iter().map(|link| &link.part)
     }
 
+    /// The uppermost set of changes, if it is a snapshot.
+    pub(crate) fn last_snapshot(&self) -> Option<SnapshotId> {
+        match self.0.last()?.part {
+            Part::Snapshot(id) => Some(id),
+            Part::Layer(_) => None,
+        }
+    }
+
     /// What steps that take this tree as an input are keyed by. What its links were made on top of has no part in it:
     /// a snapshot was made once.
     pub(crate) fn identity(&self) -> Key {
@@ -120,7 +149,7 @@ impl Chain {
     /// Whether everything that is needed to see the tree, and to make layers of it, is still there.
     pub(crate) fn is_present(&self, store: &Store) -> bool {
         self.0.iter().flat_map(|link| link.lower.iter().flatten().chain([&link.part])).all(|part| match part {
-            Part::Snapshot(id) => Snapshot::of(store, *id).fs().is_dir(),
+            Part::Snapshot(id) => snapshot::at(store, *id).fs().is_dir(),
             Part::Layer(layer) => store.blob_size(&layer.blob.digest) == Some(layer.blob.size),
         })
     }

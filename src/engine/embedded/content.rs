@@ -9,10 +9,18 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llb::{Account, ActionInput, FileActionKind, FileOp, InputIndex, MountKind, Op};
+use oci::layer::Snapshot;
 use oci::{Digest, Hasher};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use store::{Bucket, Key};
+
+use super::chain::Chain;
+use super::solver::Solve;
+use super::unpack;
+use crate::error::VertexError;
 
 /// A part of a tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +119,40 @@ fn fixed_prefix(pattern: &str) -> &str {
             Some(slash) => &pattern[..slash],
         },
     }
+}
+
+/// The digest of these parts of a chain's tree, worked out once.
+///
+/// # Errors
+/// [`VertexError`] where the tree cannot be seen.
+pub(crate) async fn of_chain(
+    solve: &Arc<Solve>,
+    chain: &Chain,
+    selections: &[Selection],
+) -> Result<Digest, VertexError> {
+    let workshop = solve.workshop.clone();
+    let key = memo_key(&workshop.domain, chain, selections);
+    if let Some(digest) = workshop.store.record(Bucket::Contents, &key) {
+        return Ok(digest);
+    }
+    let snapshots = unpack::snapshots(solve, chain.parts()).await?;
+    let selections = selections.to_vec();
+    solve
+        .blocking(move || {
+            let layers: Vec<PathBuf> = snapshots.iter().map(Snapshot::fs).collect();
+            let tree = workshop.mounter()?.read_only(&layers)?;
+            let digest = digest(&tree.path(), &selections).map_err(VertexError::io("read", &tree.path()))?;
+            // Should it be lost, it is worked out again.
+            workshop.store.put_record_unsynced(Bucket::Contents, &key, &digest)?;
+            Ok(digest)
+        })
+        .await
+}
+
+fn memo_key(domain: &str, chain: &Chain, selections: &[Selection]) -> Key {
+    let selections = selections.iter().map(|selection| format!("{} {}", selection.follow, selection.path));
+    let parts = [domain.to_owned(), chain.identity().hex()].into_iter().chain(selections).collect::<Vec<_>>();
+    Key::of(parts.iter().map(String::as_bytes))
 }
 
 /// The digest of these parts of the tree at `root`. Symbolic links are resolved inside it. Blocks.

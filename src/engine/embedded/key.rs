@@ -10,7 +10,7 @@
 //!
 //! What one key finds is written down under the others.
 
-use llb::{Edge, HttpSource, LocalSource, OutputIndex, SourceOp, Vertex};
+use llb::{Edge, FileActionKind, HttpSource, LocalSource, Op, OutputIndex, SourceOp, Vertex};
 use oci::{Digest, Platform};
 use store::Key;
 
@@ -31,12 +31,29 @@ impl InputKey {
     }
 }
 
-/// What a vertex does, leaving open what it does it to.
-pub(crate) fn op_digest(vertex: &Vertex) -> Digest {
+/// What a vertex does, leaving open what it does it to. `epoch` is the time files get that are made without one.
+pub(crate) fn op_digest(vertex: &Vertex, epoch: Option<i64>) -> Digest {
     // The digest of a vertex covers its inputs'; the same op on inputs that are all alike has one digest.
     let open = Edge { vertex: Digest::from_bytes([0; 32]), output: OutputIndex(0) };
     let inputs = vec![open; vertex.inputs().len()];
-    Vertex::new(vertex.op().clone(), inputs, vertex.platform(), llb::Metadata::default()).digest()
+    let digest = Vertex::new(vertex.op().clone(), inputs, vertex.platform(), llb::Metadata::default()).digest();
+    match vertex.op() {
+        Op::File(file) if file.actions.iter().any(|action| makes_timeless(&action.kind)) => {
+            Digest::of(format!("{digest} {}", epoch.unwrap_or(0)))
+        }
+        Op::File(_) | Op::Source(_) | Op::Exec(_) | Op::Merge(_) | Op::Diff(_) => digest,
+    }
+}
+
+/// Whether an action makes anything that is given no time.
+fn makes_timeless(action: &FileActionKind) -> bool {
+    match action {
+        FileActionKind::Mkfile(mkfile) => mkfile.timestamp.is_none(),
+        FileActionKind::Mkdir(mkdir) => mkdir.timestamp.is_none(),
+        FileActionKind::Symlink(symlink) => symlink.timestamp.is_none(),
+        FileActionKind::Copy(copy) => copy.timestamp.is_none() && copy.create_dest_path,
+        FileActionKind::Rm(_) => false,
+    }
 }
 
 /// The definition key of a vertex that has inputs, from those of its inputs (a key and the output taken of it).

@@ -93,7 +93,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::snapshot::{Draft, Snapshot};
+    use crate::embedded::snapshot::{self, Draft};
 
     #[test]
     fn records_survive_a_boot_only_when_durable_and_never_outlive_their_snapshots() {
@@ -111,7 +111,7 @@ mod tests {
         records.make_durable().expect("syncs");
         assert_eq!(rebooted.find(&key, 1), Some(outputs));
 
-        fs::remove_dir_all(Snapshot::of(&store, id).directory()).expect("removes");
+        fs::remove_dir_all(snapshot::at(&store, id).directory()).expect("removes");
         assert_eq!(records.find(&key, 1), None);
     }
 }

@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use super::chain::Chain;
+use oci::layer::Snapshot;
+use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 
 /// Names a directory under `snapshots/`.
@@ -64,27 +65,9 @@ impl<'de> Deserialize<'de> for SnapshotId {
     }
 }
 
-/// A snapshot that is whole: `fs/` in overlay upper form and, where owners of symbolic links had to be recorded,
-/// `symlink-owners`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Snapshot {
-    directory: PathBuf,
-}
-
-impl Snapshot {
-    pub(crate) fn of(store: &Store, id: SnapshotId) -> Self {
-        Self { directory: store.snapshots().join(id.to_string()) }
-    }
-
-    /// The changes.
-    pub(crate) fn fs(&self) -> PathBuf {
-        self.directory.join("fs")
-    }
-
-    /// The snapshot's own directory.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
+/// Where a whole snapshot lies.
+pub(crate) fn at(store: &Store, id: SnapshotId) -> Snapshot {
+    Snapshot::at(store.snapshots().join(id.to_string()))
 }
 
 /// A snapshot being made in the process's temporary directory. Dropped before [`Draft::commit`], it is removed.
@@ -92,7 +75,7 @@ impl Snapshot {
 pub(crate) struct Draft {
     id: SnapshotId,
     store: Store,
-    directory: PathBuf,
+    snapshot: Snapshot,
     open: bool,
 }
 
@@ -103,10 +86,10 @@ impl Draft {
     /// [`StoreError::Io`].
     pub(crate) fn new(store: &Store) -> Result<Self, StoreError> {
         let id = SnapshotId::random().map_err(StoreError::io("name a snapshot in", store.temp()))?;
-        let directory = store.temp().join(format!("snapshot-{id}"));
-        let draft = Self { id, store: store.clone(), directory, open: true };
-        for path in [draft.directory.clone(), draft.fs()] {
-            fs::create_dir(&path).map_err(StoreError::io("create", &path))?;
+        let snapshot = Snapshot::at(store.temp().join(format!("snapshot-{id}")));
+        let draft = Self { id, store: store.clone(), snapshot, open: true };
+        for path in [draft.snapshot.directory(), &draft.fs()] {
+            fs::create_dir(path).map_err(StoreError::io("create", path))?;
         }
         // The root directory of every tree: not what the umask happens to leave.
         set_mode(&draft.fs(), 0o755)?;
@@ -115,12 +98,12 @@ impl Draft {
 
     /// Where the changes go.
     pub(crate) fn fs(&self) -> PathBuf {
-        self.directory.join("fs")
+        self.snapshot.fs()
     }
 
-    /// The snapshot's own directory.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    /// The snapshot as it is now.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// Gives the snapshot its place. Nothing may have it mounted any more.
@@ -128,8 +111,9 @@ impl Draft {
     /// # Errors
     /// [`StoreError::Io`].
     pub(crate) fn commit(mut self) -> Result<SnapshotId, StoreError> {
-        let place = Snapshot::of(&self.store, self.id).directory;
-        fs::rename(&self.directory, &place).map_err(StoreError::io("move a snapshot to", &place))?;
+        let place = at(&self.store, self.id);
+        let moved = fs::rename(self.snapshot.directory(), place.directory());
+        moved.map_err(StoreError::io("move a snapshot to", place.directory()))?;
         self.open = false;
         Ok(self.id)
     }
@@ -154,7 +138,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if self.open {
             // What cannot be removed now goes with the temporary directory, or is swept by the next process.
-            let _ = store::remove_tree(&self.directory);
+            let _ = store::remove_tree(self.snapshot.directory());
         }
     }
 }
@@ -179,7 +163,7 @@ mod tests {
         let (_directory, store) = store();
         let abandoned = Draft::new(&store).expect("a draft");
         fs::write(abandoned.fs().join("file"), "x").expect("writes");
-        let place = abandoned.directory().to_owned();
+        let place = abandoned.snapshot().directory().to_owned();
         drop(abandoned);
         assert!(!place.exists());
         assert_eq!(fs::read_dir(store.snapshots()).expect("lists").count(), 0);
@@ -187,7 +171,7 @@ mod tests {
         let draft = Draft::new(&store).expect("a draft");
         fs::write(draft.fs().join("file"), "x").expect("writes");
         let id = draft.commit().expect("commits");
-        let snapshot = Snapshot::of(&store, id);
+        let snapshot = at(&store, id);
         assert_eq!(fs::read(snapshot.fs().join("file")).expect("reads"), b"x");
     }
 }

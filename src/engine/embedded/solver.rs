@@ -14,10 +14,10 @@ use store::Key;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::chain::Chain;
 use super::content::Relevance;
 use super::key::{self, InputKey};
 use super::record::Outputs;
-use super::chain::Chain;
 use super::{Workshop, content, op, source};
 use crate::context::Context;
 use crate::error::{SolveError, VertexError};
@@ -68,6 +68,7 @@ impl Solve {
         cancel: CancellationToken,
         contexts: BTreeMap<Digest, Context>,
     ) -> Self {
+        let epoch = request.source_date_epoch;
         let mut nodes: Vec<Node> = Vec::new();
         let mut positions: BTreeMap<Digest, usize> = BTreeMap::new();
         for vertex in request.definition.vertices() {
@@ -83,7 +84,7 @@ impl Solve {
                     key::source(source, platform, |_| contexts[&vertex.digest()].digest())
                 }
                 Op::Exec(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) => {
-                    let op = op.get_or_init(|| key::op_digest(vertex));
+                    let op = op.get_or_init(|| key::op_digest(vertex, epoch));
                     key::definition(op, inputs.iter().map(|input| (&nodes[input.node].key, input.output)))
                 }
             };
@@ -174,7 +175,8 @@ impl Solve {
         let trees = self.resolve_inputs(node).await?;
         let mut keys = vec![node.key];
         if !is_source {
-            let op = node.op.get_or_init(|| key::op_digest(vertex));
+            let epoch = self.request.source_date_epoch;
+            let op = node.op.get_or_init(|| key::op_digest(vertex, epoch));
             let mut known: Vec<InputKey> = trees.iter().map(InputKey::tree).collect();
             for by_content in [false, true] {
                 if by_content && !self.look_at_content(vertex, &trees, &mut known).await? {
@@ -191,7 +193,9 @@ impl Solve {
 
         let last = keys[keys.len() - 1];
         let flight = self.workshop.flights.board(&last, &self.cancel).await;
-        let Some(_flight) = flight.map_err(|error| self.fail_vertex(vertex, error.into()))? else { return Err(Stopped) };
+        let Some(_flight) = flight.map_err(|error| self.fail_vertex(vertex, error.into()))? else {
+            return Err(Stopped);
+        };
         if may_hit && let Some(outputs) = self.workshop.records.find(&last, outputs) {
             self.keep(vertex, &keys, &outputs)?;
             return Ok(self.hit(vertex, outputs));
@@ -204,9 +208,9 @@ impl Solve {
 
     async fn resolve_inputs(self: &Arc<Self>, node: &Node) -> Result<Vec<Chain>, Stopped> {
         // All are waited for even when one fails: what still runs must not outlive this.
-        let inputs = join_all(node.inputs.iter().map(|input| async move {
-            Ok(self.resolve(input.node).await?.take(input.output))
-        }));
+        let inputs = join_all(
+            node.inputs.iter().map(|input| async move { Ok(self.resolve(input.node).await?.take(input.output)) }),
+        );
         inputs.await.into_iter().collect()
     }
 

@@ -1,38 +1,48 @@
 //! Making the links of a chain visible as directories: image layers are unpacked when somebody has to see their files.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use diag::progress::{Outcome, TaskId};
-use futures::future::join_all;
 use llb::OutputIndex;
-use store::Key;
+use oci::layer::Snapshot;
+use oci::layer::apply::{self, Options};
+use oci::layer::tar::Limits;
+use store::{Key, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, ImageLayer, Part};
 use super::key;
 use super::record::Outputs;
-use super::snapshot::{Draft, Snapshot, SnapshotId};
+use super::snapshot::{self, Draft, SnapshotId};
 use super::solver::Solve;
 use crate::error::VertexError;
 
-/// The directories of these changes, in their order. Every image layer among them is unpacked, once for the whole store.
+/// The snapshots of these changes, in their order, each once. Every image layer among them is unpacked, once for the
+/// whole store.
 ///
 /// # Errors
 /// [`VertexError::Layer`], [`VertexError::Store`], [`VertexError::Canceled`].
-pub(crate) async fn directories(
+pub(crate) async fn snapshots(
     solve: &Arc<Solve>,
     parts: impl IntoIterator<Item = &Part>,
-) -> Result<Vec<PathBuf>, VertexError> {
-    let ids = parts.into_iter().map(|part| async move {
-        match part {
-            Part::Snapshot(id) => Ok(*id),
-            Part::Layer(layer) => unpacked(solve, layer).await,
-        }
-    });
-    // All are waited for even when one fails: what still runs must not outlive this.
-    let ids = join_all(ids).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(topmost(&ids).into_iter().map(|id| Snapshot::of(&solve.workshop.store, id).fs()).collect())
+) -> Result<Vec<Snapshot>, VertexError> {
+    let store = &solve.workshop.store;
+    let mut ids = Vec::new();
+    let mut unpacked: Vec<(&ImageLayer, SnapshotId)> = Vec::new();
+    for part in parts {
+        ids.push(match part {
+            Part::Snapshot(id) => *id,
+            Part::Layer(layer) => {
+                let below = below(layer, &unpacked);
+                let id = unpack(solve, layer, below.as_deref()).await?;
+                unpacked.push((layer, id));
+                id
+            }
+        });
+    }
+    Ok(topmost(&ids).into_iter().map(|id| snapshot::at(store, id)).collect())
 }
 
 /// Each snapshot once, where it lies highest: what it says there hides what it said below, and overlayfs refuses to
@@ -44,10 +54,29 @@ fn topmost(ids: &[SnapshotId]) -> Vec<SnapshotId> {
     kept
 }
 
-async fn unpacked(solve: &Arc<Solve>, layer: &ImageLayer) -> Result<SnapshotId, VertexError> {
+/// The layers of its image below this one, lowest first; `None` if they are not at hand, as in a tree that is nothing
+/// but an upper layer.
+fn below(layer: &ImageLayer, unpacked: &[(&ImageLayer, SnapshotId)]) -> Option<Vec<SnapshotId>> {
+    let mut ids = Vec::new();
+    let mut layer = layer;
+    while !layer.is_lowest() {
+        let (parent, id) = unpacked.iter().find(|(parent, _)| layer.is_above(parent))?;
+        ids.push(*id);
+        layer = parent;
+    }
+    ids.reverse();
+    Some(ids)
+}
+
+async fn unpack(
+    solve: &Arc<Solve>,
+    layer: &ImageLayer,
+    below: Option<&[SnapshotId]>,
+) -> Result<SnapshotId, VertexError> {
     let workshop = &solve.workshop;
-    let key = Key::of([&b"unpacked"[..], layer.diff_id.to_string().as_bytes()]);
-    let key = key::in_domain(&workshop.domain, &key);
+    // Directories a layer has no entries for look as they do below.
+    let (kind, id) = if below.is_some() { ("chain", layer.chain_id) } else { ("alone", layer.diff_id.0) };
+    let key = key::in_domain(&workshop.domain, &Key::of(["unpacked", kind, &id.hex()].map(str::as_bytes)));
     if let Some(id) = find(solve, &key) {
         return Ok(id);
     }
@@ -57,7 +86,7 @@ async fn unpacked(solve: &Arc<Solve>, layer: &ImageLayer) -> Result<SnapshotId, 
     }
     let hex = layer.blob.digest.hex();
     let task = solve.progress.task(TaskId::new(format!("unpack {hex}")), format!("unpacking layer {}", &hex[..12]));
-    let result = unpack(solve, layer, &key).await;
+    let result = make(solve, layer, below.unwrap_or_default(), key).await;
     match &result {
         Ok(_) => task.finish(Outcome::Done),
         Err(VertexError::Canceled) => task.finish(Outcome::Canceled),
@@ -73,19 +102,50 @@ fn find(solve: &Solve, key: &Key) -> Option<SnapshotId> {
     }
 }
 
-async fn unpack(solve: &Arc<Solve>, layer: &ImageLayer, key: &Key) -> Result<SnapshotId, VertexError> {
-    let (workshop, layer, key) = (solve.workshop.clone(), layer.clone(), *key);
-    let cancel = solve.cancel.clone();
+async fn make(
+    solve: &Arc<Solve>,
+    layer: &ImageLayer,
+    below: &[SnapshotId],
+    key: Key,
+) -> Result<SnapshotId, VertexError> {
+    let (workshop, layer, cancel) = (solve.workshop.clone(), layer.clone(), solve.cancel.clone());
+    let lower: Vec<Snapshot> = below.iter().map(|id| snapshot::at(&workshop.store, *id)).collect();
     solve
         .blocking(move || {
             let draft = Draft::new(&workshop.store)?;
-            let blob = workshop.store.open_blob(&layer.blob.digest)?;
-            workshop.apply(blob, &layer, draft.directory(), &cancel)?;
+            let blob = Cancelable { inner: workshop.store.open_blob(&layer.blob.digest)?, cancel: cancel.clone() };
+            let options = Options {
+                ownership: workshop.ownership(),
+                overlay: workshop.overlay_xattrs(),
+                limits: Limits::default(),
+                lower: &lower,
+            };
+            let unpacked = match apply::unpack(blob, draft.snapshot(), &options) {
+                Err(_) if cancel.is_cancelled() => return Err(VertexError::Canceled),
+                result => result?,
+            };
+            for (expected, found) in [(layer.blob.digest, unpacked.blob), (layer.diff_id.0, unpacked.diff_id.0)] {
+                if expected != found {
+                    return Err(StoreError::Mismatch { expected, found }.into());
+                }
+            }
             let id = draft.commit()?;
             workshop.records.keep([key], &Outputs(vec![Chain::default().with(id)]))?;
             Ok(id)
         })
         .await
+}
+
+/// Reads until cancelled.
+struct Cancelable<R> {
+    inner: R,
+    cancel: CancellationToken,
+}
+
+impl<R: Read> Read for Cancelable<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() { Err(io::ErrorKind::Other.into()) } else { self.inner.read(buf) }
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! Layers of snapshots.
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use diag::progress::Task;
-use oci::layer::{Compression, LayerWriter};
+use oci::Descriptor;
+use oci::layer::Snapshot;
+use oci::layer::compress::{Compression, LayerWriter};
+use oci::layer::diff::write_layer;
+use oci::layer::tar::TarWriter;
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key, Store};
 
 use super::ExportError;
 use crate::SolvedLayer;
 use crate::embedded::chain::{Chain, Part};
-use crate::embedded::snapshot::{Snapshot, SnapshotId};
+use crate::embedded::snapshot::{self, SnapshotId};
 use crate::embedded::solver::Solve;
 use crate::embedded::{Workshop, unpack};
 
@@ -47,7 +49,7 @@ pub(super) async fn layer(
     if let Some(layer) = find(&workshop.store, &key) {
         return Ok(layer);
     }
-    let lower = unpack::directories(solve, &chain.lower(position)).await?;
+    let lower = unpack::snapshots(solve, &chain.lower(position)).await?;
     let (work, canceled) = (Arc::clone(solve), solve.cancel.clone());
     let written = solve
         .blocking(move || {
@@ -82,19 +84,18 @@ fn find(store: &Store, key: &Key) -> Option<Option<SolvedLayer>> {
 fn write(
     workshop: &Workshop,
     id: SnapshotId,
-    lower: &[PathBuf],
+    lower: &[Snapshot],
     compression: Compression,
     epoch: Option<i64>,
 ) -> Result<Option<SolvedLayer>, ExportError> {
     let store = &workshop.store;
-    let snapshot = Snapshot::of(store, id);
-    let lower = workshop.mounter.read_only(lower).map_err(|error| ExportError::Tree(error.into()))?;
-    let threads = NonZeroUsize::new(workshop.jobs.get()).unwrap_or(NonZeroUsize::MIN);
-    let mut writer = LayerWriter::new(store.blob_writer()?, compression, threads);
-    let entries = workshop.diff(&lower, &snapshot, epoch, &mut writer).map_err(ExportError::Layer)?;
+    let threads = workshop.jobs;
+    let mut tar = TarWriter::new(LayerWriter::new(store.blob_writer()?, compression, threads));
+    let entries = write_layer(lower, &snapshot::at(store, id), epoch, &mut tar).map_err(ExportError::Layer)?;
     let layer = if entries == 0 {
         None
     } else {
+        let writer = tar.finish().map_err(|error| ExportError::Layer(error.into()))?;
         let (blob, file) = writer.finish().map_err(ExportError::io("write a layer to", store.temp()))?;
         file.commit(Some(&blob.descriptor.digest))?;
         Some(SolvedLayer { descriptor: blob.descriptor, diff_id: blob.diff_id })

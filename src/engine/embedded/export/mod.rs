@@ -25,7 +25,7 @@ use crate::{ImageOutput, SolvedImage, SolvedLayer};
 pub enum ExportError {
     /// A layer could not be made of a snapshot.
     #[error("cannot make a layer")]
-    Layer(#[source] oci::layer::DiffError),
+    Layer(#[source] oci::layer::diff::DiffError),
     /// The result's tree could not be had.
     #[error(transparent)]
     Tree(VertexError),
@@ -133,11 +133,8 @@ fn history(given: &[History], layers: usize, created: Option<&str>) -> Vec<Histo
     for entry in history.iter_mut().rev().filter(|entry| !entry.empty_layer).take(full.saturating_sub(layers)) {
         entry.empty_layer = true;
     }
-    let plain = History {
-        created: created.map(str::to_owned),
-        created_by: Some("clawbuild".to_owned()),
-        ..History::default()
-    };
+    let plain =
+        History { created: created.map(str::to_owned), created_by: Some("clawbuild".to_owned()), ..History::default() };
     history.extend(std::iter::repeat_n(plain, layers.saturating_sub(full)));
     history
 }
@@ -148,11 +145,8 @@ mod tests {
 
     #[test]
     fn history_has_as_many_full_entries_as_there_are_layers() {
-        let entry = |text: &str, empty_layer| History {
-            created_by: Some(text.to_owned()),
-            empty_layer,
-            ..History::default()
-        };
+        let entry =
+            |text: &str, empty_layer| History { created_by: Some(text.to_owned()), empty_layer, ..History::default() };
         let given = [entry("a", false), entry("env", true), entry("b", false)];
         let empties = |layers| {
             let history = history(&given, layers, None);

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use diag::progress::{Event, Progress, Stream, Task, TaskId};
 use diag::{Diagnostic, Reported, codes};
 use llb::{ExecOp, InputIndex, Mount, MountKind, NetworkMode, SecretMount};
+use oci::layer::Snapshot;
 use secrecy::ExposeSecret as _;
 
 use crate::embedded::chain::Chain;
 use crate::embedded::mount::{CacheDirectory, Tree};
 use crate::embedded::sandbox::{
-    Cancel, ExitStatus, MountSource, Network, SandboxError, Secret, Spec, Variable, DEFAULT_HOSTNAME,
+    Cancel, DEFAULT_HOSTNAME, ExitStatus, MountSource, Network, SandboxError, Secret, Spec, Variable,
 };
 use crate::embedded::snapshot::Draft;
 use crate::embedded::solver::Solve;
@@ -70,7 +71,8 @@ pub(crate) async fn exec(
         if let Some(input) = mount.input
             && !layers.contains_key(&input)
         {
-            layers.insert(input, unpack::directories(solve, trees[input.0].parts()).await?);
+            let snapshots = unpack::snapshots(solve, trees[input.0].parts()).await?;
+            layers.insert(input, snapshots.iter().map(Snapshot::fs).collect());
         }
     }
     let cancel = Cancel::new()?;
@@ -145,7 +147,7 @@ impl Stage {
             last.take(data);
             progress.emit(Event::Log { task: id.clone(), stream, data: data.to_vec() });
         };
-        let ended = workshop.sandbox.run_blocking(spec, &mut output, cancel);
+        let ended = workshop.sandbox()?.run_blocking(spec, &mut output, cancel);
         match ended {
             Ok(status) if status.success() => self.outputs(visible),
             Ok(ExitStatus { code, out_of_memory }) => {
@@ -176,10 +178,10 @@ impl Stage {
         let layers = mount.input.and_then(|input| self.layers.get(&input)).unwrap_or(&none);
         // A root filesystem is written to even when the command may not: mount points are made in it.
         if mount.readonly && mount.dest != "/" {
-            return Ok(Visible { tree: workshop.mounter.read_only(layers)?, draft: None });
+            return Ok(Visible { tree: workshop.mounter()?.read_only(layers)?, draft: None });
         }
         let draft = Draft::new(&workshop.store)?;
-        let tree = workshop.mounter.writable(layers, &draft.fs())?;
+        let tree = workshop.mounter()?.writable(layers, &draft.fs())?;
         Ok(Visible { tree, draft: Some(draft) })
     }
 

@@ -170,11 +170,9 @@ impl Git<'_> {
         fs::remove_file(&index).map_err(GitError::io("remove", &index))?;
         let read = self.command(Some(mirror), ["read-tree", "--end-of-options", &tree], Some(&index));
         self.execute(read, "read-tree").await.map_err(|error| match (&error, &source.subdir) {
-            (GitError::Failed { remote, .. }, Some(subdir)) => GitError::NoSubdir {
-                commit: commit.to_owned(),
-                remote: remote.clone(),
-                subdir: subdir.clone(),
-            },
+            (GitError::Failed { remote, .. }, Some(subdir)) => {
+                GitError::NoSubdir { commit: commit.to_owned(), remote: remote.clone(), subdir: subdir.clone() }
+            }
             _ => error,
         })?;
         let work_tree = {
@@ -239,7 +237,8 @@ impl Git<'_> {
     ) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("git");
         // What the tree looks like must not depend on the user's configuration; how to log in may.
-        for setting in ["core.autocrlf=false", "core.symlinks=true", "core.fileMode=true", "advice.detachedHead=false"] {
+        for setting in ["core.autocrlf=false", "core.symlinks=true", "core.fileMode=true", "advice.detachedHead=false"]
+        {
             command.args(["-c", setting]);
         }
         // The mirrors are this store's own, whoever made it.

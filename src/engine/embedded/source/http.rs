@@ -1,11 +1,13 @@
 //! Files by HTTP.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use diag::progress::Task;
 use llb::HttpSource;
+use oci::layer::ownership::{Owner, Owners, Ownership, Place};
 use registry::progress::Meter;
 use registry::{Expect, Url};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
@@ -47,7 +49,9 @@ pub(super) async fn take(solve: &Arc<Solve>, source: &HttpSource, task: &Task) -
             let path = draft.fs().join(file_name(&source));
             // Not a link to the blob: modes and times are the file's own.
             fs::copy(workshop.store.blob_path(&fetched.digest), &path).map_err(VertexError::io("write", &path))?;
-            workshop.ownership.set_owner(&path, source.uid, source.gid).map_err(VertexError::io("chown", &path))?;
+            let owner = Owner { uid: source.uid, gid: source.gid };
+            set_owner(&draft, &source, owner, workshop.ownership())
+                .map_err(VertexError::io("change the owner of", &path))?;
             let mode = fs::Permissions::from_mode(source.perm.unwrap_or(DEFAULT_FILE_MODE));
             fs::set_permissions(&path, mode).map_err(VertexError::io("change the mode of", &path))?;
             let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -59,6 +63,14 @@ pub(super) async fn take(solve: &Arc<Solve>, source: &HttpSource, task: &Task) -
             Ok(Chain::default().with(draft.commit()?))
         })
         .await
+}
+
+fn set_owner(draft: &Draft, source: &HttpSource, owner: Owner, ownership: Ownership) -> std::io::Result<()> {
+    let mut owners = Owners::open(draft.snapshot(), ownership)?;
+    let directory = fs::File::open(draft.fs())?;
+    let name = file_name(source).as_bytes();
+    owners.set(Place { directory: directory.as_fd(), name, path: name }, owner)?;
+    owners.save(draft.snapshot())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Taking an image brings its blobs into the store and says which layers it has. Nothing is unpacked here: that
 //! happens when a step looks into the tree, and when none does, never.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -146,9 +146,7 @@ impl Blobs {
         }
         match &self.layout {
             Layout::Store(other) => copy(&self.store, &other.blob_path(digest), digest, other.root()),
-            Layout::Directory(root) => {
-                copy(&self.store, &root.join("blobs/sha256").join(digest.hex()), digest, root)
-            }
+            Layout::Directory(root) => copy(&self.store, &root.join("blobs/sha256").join(digest.hex()), digest, root),
         }
     }
 }

@@ -61,10 +61,9 @@ pub(crate) fn material(source: &SourceOp, local: impl FnOnce() -> oci::Digest) -
         SourceOp::Http(http) => {
             Material { uri: git::redacted(&http.url), content: MaterialContent::Digest(http.checksum) }
         }
-        SourceOp::Git(source) => Material {
-            uri: git::redacted(&source.remote),
-            content: MaterialContent::Commit(source.commit.to_string()),
-        },
+        SourceOp::Git(source) => {
+            Material { uri: git::redacted(&source.remote), content: MaterialContent::Commit(source.commit.to_string()) }
+        }
         SourceOp::Local(source) => {
             Material { uri: format!("local://{}", source.name), content: MaterialContent::Digest(local()) }
         }
