@@ -49,14 +49,14 @@ pub(crate) fn export(bench: &Bench) {
         command
     };
     let mut comparison = Comparison::new(format!("a layer of {} MB, gzip", SIZE / 1_000_000));
-    comparison.row("clawbuild", repeat(5, |_| {}, |_| drop(blob(threads, Compression::Gzip))));
+    comparison.row("clawbuild", repeat(5, |_| {}, |_| _ = blob(threads, Compression::Gzip)));
     comparison.row("skopeo copy", repeat(3, |_| {}, |_| succeed(&mut skopeos())));
     comparison.row("docker save | gzip", repeat(2, |_| {}, |_| succeed(&mut dockers())));
     comparison.times_faster(2.0);
     print!("{comparison}");
     let mut more = Comparison::new("the same, in other ways");
-    more.row("gzip, one thread", repeat(3, |_| {}, |_| drop(blob(NonZeroUsize::MIN, Compression::Gzip))));
-    more.row("zstd", repeat(3, |_| {}, |_| drop(blob(threads, Compression::Zstd))));
+    more.row("gzip, one thread", repeat(3, |_| {}, |_| _ = blob(NonZeroUsize::MIN, Compression::Gzip)));
+    more.row("zstd", repeat(3, |_| {}, |_| _ = blob(threads, Compression::Zstd)));
     print!("{more}");
     docker.run(["rmi", image]);
 }
