@@ -1,18 +1,18 @@
 //! Configuration files: the baked default and the overrides, written to a copy.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
 
-use crate::environment::{self, Environment};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::manifest::{ConfigFile, Override, Overwrite};
 use crate::render;
+use crate::sys::{file, say, Errno};
 use crate::value::Value;
 
 /// How large a configuration may be, in bytes.
-const MAX_SIZE: u64 = 8 << 20;
+const MAX_SIZE: usize = 8 << 20;
 
 /// What a configuration file is to hold.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(crate) enum Rendered {
 pub(crate) fn render(config: &ConfigFile, environment: &Environment) -> Result<Rendered, Failure> {
     let existing = match config.overwrite {
         Overwrite::Always => None,
-        Overwrite::IfMissing if config.path.exists() => return Ok(Rendered::Kept),
+        Overwrite::IfMissing if file::exists(&config.path) => return Ok(Rendered::Kept),
         Overwrite::IfMissing => None,
-        Overwrite::Merge => Some(&config.path).filter(|path| path.exists()),
+        Overwrite::Merge => Some(&config.path).filter(|path| file::exists(path)),
     };
     let (source, mut text) = match existing.or(config.default.as_ref()) {
         Some(path) => (path, read(path)?),
@@ -57,10 +57,9 @@ pub(crate) fn render(config: &ConfigFile, environment: &Environment) -> Result<R
 
 /// The override's value, if its variable has one.
 fn value(entry: &Override, environment: &Environment) -> Result<Option<Value>, Failure> {
-    let Some(raw) = environment.get(&entry.env) else {
+    let Some(raw) = environment.text(&entry.env)? else {
         return Ok(None);
     };
-    let raw = environment::text(&entry.env, raw)?;
     let value = entry.kind.read(raw).ok_or_else(|| {
         let found = if entry.secret || environment.is_from_file(&entry.env) {
             "; its value is secret and not shown".to_owned()
@@ -72,18 +71,14 @@ fn value(entry: &Override, environment: &Environment) -> Result<Option<Value>, F
     Ok(Some(value))
 }
 
-fn problem(path: &Path, problem: String) -> Failure {
+fn problem(path: &str, problem: String) -> Failure {
     Failure::Config { path: path.to_owned(), problem }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| problem(path, error.to_string()))?;
-    file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(|error| problem(path, error.to_string()))?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_SIZE) {
-        return Err(problem(path, "the file is larger than 8 MiB".to_owned()));
-    }
-    Ok(text)
+fn read(path: &str) -> Result<String, Failure> {
+    let content = file::read(path, MAX_SIZE).map_err(|error| problem(path, error.to_string()))?;
+    let content = content.ok_or_else(|| problem(path, "the file is larger than 8 MiB".to_owned()))?;
+    String::from_utf8(content).map_err(|_| problem(path, "the file is not UTF-8".to_owned()))
 }
 
 /// Renders one configuration and puts it where the runtime reads it, whole or not at all.
@@ -94,7 +89,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// It cannot be rendered or written.
 pub(crate) fn install(config: &ConfigFile, environment: &Environment) -> Result<(), Failure> {
     if is_mounted(&config.path) {
-        eprintln!("claw-init: {} is mounted, and stays as it is", config.path.display());
+        say(format_args!("{} is mounted, and stays as it is", config.path));
         return Ok(());
     }
     match render(config, environment)? {
@@ -106,48 +101,42 @@ pub(crate) fn install(config: &ConfigFile, environment: &Environment) -> Result<
 }
 
 /// Whether a file of its own is mounted at `path`.
-fn is_mounted(path: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
-    match (device(path), path.parent().and_then(device)) {
-        (Some(file), Some(directory)) => file != directory || is_mount_point(path),
-        _ => false,
-    }
-}
-
-/// Whether the mount table names `path`: a file of the same device can be mounted over its own.
-fn is_mount_point(path: &Path) -> bool {
-    let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else {
+fn is_mounted(path: &str) -> bool {
+    let Ok(status) = file::status(path, true) else {
         return false;
     };
-    table.lines().filter_map(|line| line.split(' ').nth(4)).any(|target| Path::new(target) == path)
+    let directory = file::parent(path).and_then(|parent| file::status(parent, true).ok());
+    directory.is_some_and(|directory| directory.device != status.device) || is_mount_point(path)
+}
+
+/// Whether the mount table names `path`: a file can be mounted over another of the same device.
+fn is_mount_point(path: &str) -> bool {
+    let table = file::read("/proc/self/mountinfo", MAX_SIZE).ok().flatten().unwrap_or_default();
+    let mut lines = table.split(|byte| *byte == b'\n');
+    lines.any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(path.as_bytes()))
 }
 
 /// Writes a file that only its owner may read, by way of a temporary one beside it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let temporary = temporary_beside(path);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+fn write(path: &str, text: &str) -> Result<(), Errno> {
+    if let Some(directory) = file::parent(path) {
+        file::make_dirs(directory, 0o700)?;
     }
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
+    let temporary = temporary_beside(path);
+    match file::remove(&temporary) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    let written = file::write_new(&temporary, text.as_bytes(), 0o600).and_then(|()| file::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to tell; the temporary file may not even be there.
-        let _ = fs::remove_file(&temporary);
+        let _ = file::remove(&temporary);
     }
     written
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".claw-init");
-    path.with_file_name(name)
+fn temporary_beside(path: &str) -> String {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    format!("{directory}/.{name}.claw-init")
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 use super::*;
 use crate::manifest::Manifest;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 const DEFAULT: &str = "// the gateway\n{\n  gateway: { port: 18789, /* mode */ bind: 'lan' },\n}\n";
 
@@ -40,8 +42,8 @@ impl Scene {
             }}"#
         );
         let manifest = Manifest::parse(&manifest).unwrap();
-        let given = given.iter().map(|(name, value)| (name.into(), value.into()));
-        let environment = Environment::gather(&manifest, given).map_err(|failure| failure.to_string())?;
+        let given = given.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let environment = Environment::of(given).gather(&manifest).map_err(|failure| failure.to_string())?;
         install(&manifest.config[0], &environment).map_err(|failure| failure.to_string())?;
         Ok(fs::read_to_string(self.path()).unwrap())
     }
@@ -120,7 +122,7 @@ fn a_failed_write_changes_nothing() {
     let scene = Scene::new("atomic");
     scene.install(&[]).unwrap();
     // In the temporary file's place stands what cannot be removed as a file.
-    fs::create_dir(temporary_beside(&scene.path())).unwrap();
+    fs::create_dir(temporary_beside(scene.path().to_str().unwrap())).unwrap();
     scene.install(&[("PORT", "1")]).unwrap_err();
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), DEFAULT);
 }

@@ -1,5 +1,7 @@
 use super::*;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 /// A directory of its own for one test, removed with it.
 struct Scratch(PathBuf);
@@ -37,12 +39,12 @@ fn gather(scratch: &Scratch, given: &[(&str, &str)]) -> Result<Environment, Stri
         scratch.0.join("secrets").display(),
         scratch.0.display(),
     );
-    let given = given.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    Environment::gather(&Manifest::parse(&manifest).unwrap(), given).map_err(|failure| failure.to_string())
+    let given = given.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    Environment::of(given).gather(&Manifest::parse(&manifest).unwrap()).map_err(|failure| failure.to_string())
 }
 
 fn value(environment: &Environment, name: &str) -> Option<String> {
-    environment.get(name).map(|value| value.to_str().unwrap().to_owned())
+    environment.text(name).unwrap().map(str::to_owned)
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What can go wrong, how it is told in one line, and the exit status it leads to.
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use alloc::string::String;
+use core::fmt;
+
+use crate::sys::Errno;
 
 /// A failure that ends the program.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(crate) enum Failure {
     /// The manifest cannot be used.
     Manifest {
         /// The manifest.
-        path: PathBuf,
+        path: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -26,7 +27,7 @@ pub(crate) enum Failure {
     /// A configuration file cannot be rendered.
     Config {
         /// The file.
-        path: PathBuf,
+        path: String,
         /// What is wrong.
         problem: String,
     },
@@ -35,14 +36,14 @@ pub(crate) enum Failure {
         /// What was to be done, as in "cannot …".
         doing: String,
         /// Its reason.
-        source: io::Error,
+        source: Errno,
     },
     /// A program could not be started.
     Start {
         /// The program.
         program: String,
         /// The reason.
-        source: io::Error,
+        source: Errno,
     },
     /// The probe says that the container does not work.
     Unhealthy(String),
@@ -50,7 +51,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// A refusal of the operating system.
-    pub(crate) fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn system(doing: impl Into<String>) -> impl FnOnce(Errno) -> Self {
         let doing = doing.into();
         move |source| Self::System { doing, source }
     }
@@ -62,7 +63,7 @@ impl Failure {
             Self::Usage(_) => 64,
             Self::System { .. } => 71,
             Self::Manifest { .. } | Self::Variable { .. } | Self::Config { .. } => 78,
-            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Start { source, .. } if *source == Errno::ENOENT => 127,
             Self::Start { .. } => 126,
         }
     }
@@ -73,25 +74,12 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(problem) => write!(f, "{problem}\n{}", crate::USAGE),
             Self::Manifest { path, problem } | Self::Config { path, problem } => {
-                write!(f, "{}: {problem}", path.display())
+                write!(f, "{}: {problem}", path)
             }
             Self::Variable { name, problem } => write!(f, "{name}: {problem}"),
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::Start { program, source } => write!(f, "cannot start `{program}`: {source}"),
             Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::System { source, .. } | Self::Start { source, .. } => Some(source),
-            Self::Usage(_)
-            | Self::Manifest { .. }
-            | Self::Variable { .. }
-            | Self::Config { .. }
-            | Self::Unhealthy(_) => None,
         }
     }
 }

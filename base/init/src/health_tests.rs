@@ -1,6 +1,8 @@
 use super::*;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
+use std::time::Instant;
 
 /// A server that reads one request, answers with `answer` and gives the request's first line.
 fn server(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
@@ -42,9 +44,9 @@ fn any_other_answer_is_not() {
     for (answer, expected) in [
         ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "answers /healthz?x=1 with status 503"),
         ("HTTP/1.0 301 Moved\r\n\r\n", "answers /healthz?x=1 with status 301"),
-        ("SSH-2.0-OpenSSH\r\n", "the answer is not HTTP"),
-        ("HTTP/1.1 2000\r\n", "the answer is not HTTP"),
-        ("", "the answer is not HTTP"),
+        ("SSH-2.0-OpenSSH\r\n", "answers is not HTTP"),
+        ("HTTP/1.1 2000\r\n", "answers is not HTTP"),
+        ("", "answers is not HTTP"),
     ] {
         let (port, thread) = server(answer);
         let message = ask_http(port).unwrap_err();
@@ -75,7 +77,7 @@ fn a_closed_port_is_unhealthy() {
 fn a_program_tells_by_its_status() {
     let exec = |script: &str| Probe::Exec(vec!["/bin/sh".into(), "-c".into(), script.into()]);
     assert_eq!(ask(exec("exit 0"), 2_000), Ok(()));
-    assert!(ask(exec("exit 3"), 2_000).unwrap_err().contains("status: 3"));
+    assert!(ask(exec("exit 3"), 2_000).unwrap_err().contains("ended with status 3"));
     assert!(ask(exec("sleep 60"), 50).unwrap_err().contains("did not end in time"));
     assert!(ask(Probe::Exec(vec!["/no/such".into()]), 50).unwrap_err().contains("cannot start"));
 }
@@ -83,9 +85,9 @@ fn a_program_tells_by_its_status() {
 #[test]
 fn a_socket_tells_by_accepting() {
     let path = std::env::temp_dir().join(format!("claw-init-health-{}.sock", std::process::id()));
-    assert!(ask(Probe::Unix(path.clone()), 50).is_err());
+    assert!(ask(Probe::Unix(path.to_str().unwrap().to_owned()), 50).is_err());
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    assert_eq!(ask(Probe::Unix(path.clone()), 50), Ok(()));
+    assert_eq!(ask(Probe::Unix(path.to_str().unwrap().to_owned()), 50), Ok(()));
     drop(listener);
     std::fs::remove_file(path).unwrap();
 }

@@ -1,14 +1,13 @@
 //! Whom the processes run as: the user of the manifest where the container was started as root, and otherwise whoever it
 //! was started as.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{lchown, DirBuilderExt, MetadataExt};
+use alloc::borrow::ToOwned;
+use alloc::format;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::manifest::{Manifest, Volume};
-use crate::sys;
+use crate::sys::{file, say, user, Errno};
 
 /// Names another user than the manifest's, by number; `0` stays root. It counts only where the container starts as root.
 const UID_VARIABLE: &str = "CLAW_UID";
@@ -20,31 +19,34 @@ const GID_VARIABLE: &str = "CLAW_GID";
 /// # Errors
 /// A number is none, or the system refuses to change the process's user.
 pub(crate) fn settle(manifest: &Manifest, environment: &Environment) -> Result<(), Failure> {
-    if sys::effective_uid() != 0 {
+    if user::effective() != 0 {
         for volume in &manifest.volumes {
             // An ordinary user may well not do this. What needs the directory says so when it is not there.
-            let _ = make(volume);
+            let _ = file::make_dirs(&volume.path, volume.mode);
         }
         return Ok(());
     }
     let asked_uid = id(UID_VARIABLE, environment)?;
     let asked_gid = id(GID_VARIABLE, environment)?;
-    let Some(user) = &manifest.user else {
+    let Some(declared) = &manifest.user else {
         return Ok(());
     };
-    let uid = asked_uid.unwrap_or(user.uid);
-    let gid = asked_gid.unwrap_or(if asked_uid.is_some() { uid } else { user.gid });
+    let uid = asked_uid.unwrap_or(declared.uid);
+    let gid = asked_gid.unwrap_or(if asked_uid.is_some() { uid } else { declared.gid });
     for volume in &manifest.volumes {
         // Volumes of the manifest's user follow it to another number; those of other users stay theirs.
-        let owner =
-            if (volume.uid, volume.gid) == (user.uid, user.gid) { (uid, gid) } else { (volume.uid, volume.gid) };
+        let owner = if (volume.uid, volume.gid) == (declared.uid, declared.gid) {
+            (uid, gid)
+        } else {
+            (volume.uid, volume.gid)
+        };
         if let Err(error) = own(volume, owner) {
             // A volume may be mounted read-only, or from where root is nobody. Whether that matters, its user finds out.
-            eprintln!("claw-init: cannot give {} to {}:{}: {error}", volume.path.display(), owner.0, owner.1);
+            say(format_args!("cannot give {} to {}:{}: {error}", volume.path, owner.0, owner.1));
         }
     }
     if uid != 0 {
-        sys::become_user(uid, gid).map_err(Failure::system(format!("become user {uid}, group {gid}")))?;
+        user::become_for_good(uid, gid).map_err(Failure::system(format!("become user {uid}, group {gid}")))?;
     }
     Ok(())
 }
@@ -54,7 +56,8 @@ fn id(name: &str, environment: &Environment) -> Result<Option<u32>, Failure> {
         return Ok(None);
     };
     // The highest number means "no user" to the kernel.
-    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number != u32::MAX);
+    let number =
+        core::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).filter(|number| *number != u32::MAX);
     match number {
         Some(number) => Ok(Some(number)),
         None => Err(Failure::Variable {
@@ -64,20 +67,16 @@ fn id(name: &str, environment: &Environment) -> Result<Option<u32>, Failure> {
     }
 }
 
-fn make(volume: &Volume) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(volume.mode).create(&volume.path)
-}
-
 /// Gives the volume's directory, and nothing below it, to `owner`, unless it is theirs.
-fn own(volume: &Volume, owner: (u32, u32)) -> io::Result<()> {
-    make(volume)?;
+fn own(volume: &Volume, owner: (u32, u32)) -> Result<(), Errno> {
+    file::make_dirs(&volume.path, volume.mode)?;
     // A link here is the work of whoever could write the volume's parent, and would lead anywhere.
-    let metadata = fs::symlink_metadata(&volume.path)?;
-    if !metadata.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    let status = file::status(&volume.path, false)?;
+    if !status.is_dir {
+        return Err(Errno::ENOTDIR);
     }
-    if (metadata.uid(), metadata.gid()) == owner {
+    if (status.uid, status.gid) == owner {
         return Ok(());
     }
-    lchown(&volume.path, Some(owner.0), Some(owner.1))
+    file::change_owner(&volume.path, owner.0, owner.1)
 }

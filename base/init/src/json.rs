@@ -3,8 +3,11 @@
 //! Nothing is converted: numbers stay text, so a value of any size passes through unharmed. The depth is bounded, so hostile
 //! input cannot exhaust the stack.
 
-use std::fmt;
-use std::ops::Range;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
 
 use crate::value::Value;
 

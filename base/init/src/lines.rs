@@ -1,8 +1,11 @@
 //! The output of one of several processes, passed on line by line with the process's name in front.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::sys::file::{write_all, Fd};
+use crate::sys::Errno;
 
 /// Longer lines are passed on in parts of this many bytes.
 const MAX_LINE: usize = 16 << 10;
@@ -11,15 +14,15 @@ const MAX_LINE: usize = 16 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// This program's standard output.
-    Stdout,
+    Stdout = 1,
     /// This program's standard error.
-    Stderr,
+    Stderr = 2,
 }
 
 /// A pipe a process writes to.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    pipe: File,
+    pipe: Fd,
     prefix: String,
     target: Target,
     /// The line that has not ended yet.
@@ -28,8 +31,8 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Reads `pipe`, into which the process called `name` writes.
-    pub(crate) fn new(pipe: OwnedFd, name: &str, target: Target) -> Self {
-        Self { pipe: File::from(pipe), prefix: format!("[{name}] "), target, partial: Vec::new() }
+    pub(crate) fn new(pipe: Fd, name: &str, target: Target) -> Self {
+        Self { pipe, prefix: format!("[{name}] "), target, partial: Vec::new() }
     }
 
     /// Passes on what is there, which must be something or the end. Gives whether more may come.
@@ -44,7 +47,7 @@ impl Lines {
                 self.write(&bytes[..length], false);
                 true
             }
-            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+            Err(error) => error == Errno::EINTR,
         }
     }
 
@@ -53,13 +56,15 @@ impl Lines {
         self.write(&[], true);
     }
 
+    /// The descriptor that can be read when there is something.
+    pub(crate) fn number(&self) -> i32 {
+        self.pipe.number()
+    }
+
     fn write(&mut self, bytes: &[u8], is_last: bool) {
         let written = self.complete_lines(bytes, is_last);
         // Nobody reads the log any more. The processes go on all the same, and must not be stopped by a full pipe.
-        let _ = match self.target {
-            Target::Stdout => io::stdout().write_all(&written).and_then(|()| io::stdout().flush()),
-            Target::Stderr => io::stderr().write_all(&written),
-        };
+        let _ = write_all(self.target as i32, &written);
     }
 
     /// The lines that have ended with `bytes`, each with its prefix.
@@ -86,18 +91,12 @@ impl Lines {
     }
 }
 
-impl AsRawFd for Lines {
-    fn as_raw_fd(&self) -> RawFd {
-        self.pipe.as_raw_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn lines() -> Lines {
-        Lines::new(File::open("/dev/null").unwrap().into(), "app", Target::Stdout)
+        Lines::new(crate::sys::file::open_null().unwrap(), "app", Target::Stdout)
     }
 
     #[test]

@@ -4,7 +4,13 @@
 //! ([`identity`]), runs the processes ([`supervisor`]), and answers whether they work ([`health`]). What to do it reads
 //! from a manifest ([`manifest`]) that clawbuild writes from the recipe.
 //!
-//! The program has no dependencies and is linked statically, so it works in an image that holds nothing else.
+//! The program has no dependencies, not even a C library, and is one static file; so it works in an image that holds
+//! nothing else. clawbuild compiles it with `--cfg freestanding`. Without that it is an ordinary program with the same
+//! behaviour, for tests and tools.
+#![cfg_attr(freestanding, no_std)]
+#![cfg_attr(freestanding, no_main)]
+
+extern crate alloc;
 
 mod config;
 mod environment;
@@ -20,14 +26,17 @@ mod supervisor;
 mod sys;
 mod value;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use environment::Environment;
 use failure::Failure;
 use manifest::{Manifest, OnExit, Process};
 use supervisor::Stop;
+use sys::{print, say};
 
 /// What the program is called with.
 pub(crate) const USAGE: &str = "\
@@ -43,62 +52,68 @@ const VERSION: &str = "0.1.0";
 /// Names another manifest than the image's.
 const MANIFEST_VARIABLE: &str = "CLAW_INIT_MANIFEST";
 
-fn main() -> ExitCode {
-    let args = std::env::args_os().skip(1).map(text).collect::<Result<Vec<String>, Failure>>();
-    match args.and_then(|args| act(&args)) {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            eprintln!("claw-init: {failure}");
-            ExitCode::from(failure.status())
-        }
-    }
+/// The program's beginning where the standard library has the first word.
+#[cfg(not(freestanding))]
+fn main() -> std::process::ExitCode {
+    let bytes = std::ffi::OsString::into_encoded_bytes;
+    let variables = std::env::vars_os().map(|(name, value)| (bytes(name), bytes(value)));
+    run(std::env::args_os().skip(1).map(bytes), variables).into()
 }
 
-fn text(arg: OsString) -> Result<String, Failure> {
-    arg.into_string().map_err(|arg| Failure::Usage(format!("the argument `{}` is not UTF-8", arg.to_string_lossy())))
+/// Does what the arguments say. Gives the exit status.
+fn run(arguments: impl Iterator<Item = Vec<u8>>, variables: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> u8 {
+    let arguments = arguments.map(String::from_utf8).collect::<Result<Vec<String>, _>>();
+    let result = arguments
+        .map_err(|_| Failure::Usage("an argument is not UTF-8".to_owned()))
+        .and_then(|arguments| act(&arguments, Environment::of(variables)));
+    result.unwrap_or_else(|failure| {
+        say(format_args!("{failure}"));
+        failure.status()
+    })
 }
 
-fn act(args: &[String]) -> Result<u8, Failure> {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args.as_slice() {
-        ["run", "--", command @ ..] | ["run" | "--", command @ ..] => run(command),
-        ["health"] => {
-            let manifest = load()?;
-            let Some(probe) = &manifest.health else {
-                return Ok(0);
-            };
-            // A secret that only root could read is no reason to be unhealthy: PID 1 had it.
-            let environment = Environment::gather(&manifest, std::env::vars_os()).unwrap_or_default();
-            health::probe(probe, &environment).map(|()| 0)
-        }
+fn act(arguments: &[String], given: Environment) -> Result<u8, Failure> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["run", "--", command @ ..] | ["run" | "--", command @ ..] => start(command, given),
+        ["health"] => health(given),
         ["render"] => {
-            let manifest = load()?;
-            let environment = Environment::gather(&manifest, std::env::vars_os())?;
+            let manifest = load(&given)?;
+            let environment = given.gather(&manifest)?;
             manifest.config.iter().try_for_each(|config| config::install(config, &environment)).map(|()| 0)
         }
-        ["render", "--check"] => check().map(|()| 0),
+        ["render", "--check"] => check(given),
         ["version"] => {
-            println!("claw-init {}", VERSION);
+            print(format_args!("claw-init {VERSION}"));
             Ok(0)
         }
         ["health" | "render" | "version", unexpected @ ..] => {
             Err(Failure::Usage(format!("unexpected argument `{}`", unexpected.first().unwrap_or(&""))))
         }
-        command => run(command),
+        command => start(command, given),
     }
 }
 
-fn load() -> Result<Manifest, Failure> {
-    let path = std::env::var_os(MANIFEST_VARIABLE).map_or_else(|| PathBuf::from(manifest::DEFAULT_PATH), PathBuf::from);
-    Manifest::load(&path)
+fn load(given: &Environment) -> Result<Manifest, Failure> {
+    Manifest::load(given.text(MANIFEST_VARIABLE)?.unwrap_or(manifest::DEFAULT_PATH))
 }
 
-fn run(command: &[&str]) -> Result<u8, Failure> {
-    let manifest = load()?;
+fn health(given: Environment) -> Result<u8, Failure> {
+    let manifest = load(&given)?;
+    let Some(probe) = &manifest.health else {
+        return Ok(0);
+    };
+    // A secret that only root could read is no reason to be unhealthy: the first process had it.
+    let environment = given.clone().gather(&manifest).unwrap_or(given);
+    health::probe(probe, &environment).map(|()| 0)
+}
+
+fn start(command: &[&str], given: Environment) -> Result<u8, Failure> {
+    let manifest = load(&given)?;
     let processes = processes(&manifest, command)?;
     // Secrets may be readable by root alone, so they are read first; the configuration belongs to the user, so it is
     // written last.
-    let environment = Environment::gather(&manifest, std::env::vars_os())?;
+    let environment = given.gather(&manifest)?;
     identity::settle(&manifest, &environment)?;
     for config in &manifest.config {
         config::install(config, &environment)?;
@@ -124,14 +139,16 @@ fn processes(manifest: &Manifest, command: &[&str]) -> Result<Vec<Process>, Fail
 }
 
 /// Renders everything and writes nothing. Says what would be written, values excepted.
-fn check() -> Result<(), Failure> {
-    let manifest = load()?;
-    let environment = Environment::gather(&manifest, std::env::vars_os())?;
+fn check(given: Environment) -> Result<u8, Failure> {
+    let manifest = load(&given)?;
+    let environment = given.gather(&manifest)?;
     for config in &manifest.config {
         match config::render(config, &environment)? {
-            config::Rendered::Kept => println!("{}: kept", config.path.display()),
-            config::Rendered::Text { overridden, .. } => println!("{}: {overridden} overridden", config.path.display()),
+            config::Rendered::Kept => print(format_args!("{}: kept", config.path)),
+            config::Rendered::Text { overridden, .. } => {
+                print(format_args!("{}: {overridden} overridden", config.path))
+            }
         }
     }
-    Ok(())
+    Ok(0)
 }

@@ -3,15 +3,20 @@
 //! The file is strict JSON. Unknown keys are errors, so a manifest never asks for what this program would silently not do.
 //! README.md beside this crate describes every key.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::str::FromStr;
+use core::time::Duration;
 
 use crate::failure::Failure;
 use crate::json::{self, Dialect, Node, Shape};
 use crate::render::Format;
 use crate::signal::Signal;
+use crate::sys;
 use crate::value::Kind;
 
 /// Where the manifest is unless told otherwise.
@@ -23,7 +28,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a probe may take when the manifest does not say.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How large a manifest may be, in bytes.
-const MAX_SIZE: u64 = 1 << 20;
+const MAX_SIZE: usize = 1 << 20;
 
 /// A manifest, read and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +38,7 @@ pub(crate) struct Manifest {
     /// Variables and their values where nothing else sets them.
     pub(crate) env: Vec<(String, String)>,
     /// The directory in which secrets are mounted.
-    pub(crate) secrets_dir: PathBuf,
+    pub(crate) secrets_dir: String,
     /// Directories that are mounted into the container.
     pub(crate) volumes: Vec<Volume>,
     /// Configuration files to render.
@@ -54,13 +59,13 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The home directory.
-    pub(crate) home: PathBuf,
+    pub(crate) home: String,
 }
 
 /// A directory that is mounted into the container.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Volume {
-    pub(crate) path: PathBuf,
+    pub(crate) path: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The mode it is made with where it does not exist.
@@ -71,9 +76,9 @@ pub(crate) struct Volume {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ConfigFile {
     /// The baked default; an empty document where there is none.
-    pub(crate) default: Option<PathBuf>,
+    pub(crate) default: Option<String>,
     /// Where the runtime reads it.
-    pub(crate) path: PathBuf,
+    pub(crate) path: String,
     pub(crate) format: Format,
     pub(crate) overwrite: Overwrite,
     /// In the order in which they are applied.
@@ -147,7 +152,7 @@ pub(crate) enum Probe {
     /// A program ends with status 0.
     Exec(Vec<String>),
     /// A Unix socket accepts connections.
-    Unix(PathBuf),
+    Unix(String),
 }
 
 impl Manifest {
@@ -155,13 +160,11 @@ impl Manifest {
     ///
     /// # Errors
     /// It cannot be read, is not JSON, or says something this program does not know.
-    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(path: &str) -> Result<Self, Failure> {
         let failure = |problem: String| Failure::Manifest { path: path.to_owned(), problem };
-        let size = fs::metadata(path).map_err(|error| failure(error.to_string()))?.len();
-        if size > MAX_SIZE {
-            return Err(failure("the manifest is larger than 1 MiB".to_owned()));
-        }
-        let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+        let content = sys::file::read(path, MAX_SIZE).map_err(|error| failure(error.to_string()))?;
+        let content = content.ok_or_else(|| failure("the manifest is larger than 1 MiB".to_owned()))?;
+        let text = String::from_utf8(content).map_err(|_| failure("the manifest is not UTF-8".to_owned()))?;
         Self::parse(&text).map_err(failure)
     }
 
@@ -178,7 +181,7 @@ impl Manifest {
         let manifest = Self {
             user: root.optional("user").map(user).transpose()?,
             env: root.optional("env").map_or(Ok(Vec::new()), pairs)?,
-            secrets_dir: root.optional("secrets_dir").map_or(Ok("/run/secrets".into()), Entry::path)?,
+            secrets_dir: root.optional("secrets_dir").map_or(Ok("/run/secrets".to_owned()), Entry::path)?,
             volumes: root.optional("volumes").map_or(Ok(Vec::new()), |entry| entry.each(volume))?,
             config: root.optional("config").map_or(Ok(Vec::new()), |entry| entry.each(config_file))?,
             processes: processes(root.optional("command"), root.optional("processes"))?,
@@ -200,7 +203,7 @@ fn user(entry: Entry<'_>) -> Result<User, String> {
     let mut fields = entry.fields()?;
     let uid = fields.required("uid")?.number()?;
     let gid = fields.optional("gid").map_or(Ok(uid), Entry::number)?;
-    let home = fields.optional("home").map_or(Ok("/".into()), Entry::path)?;
+    let home = fields.optional("home").map_or(Ok("/".to_owned()), Entry::path)?;
     fields.finish()?;
     Ok(User { uid, gid, home })
 }
@@ -418,7 +421,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn number<T: std::str::FromStr>(self) -> Result<T, String> {
+    fn number<T: FromStr>(self) -> Result<T, String> {
         let text = &self.text[self.node.span.clone()];
         let number = if self.node.shape == Shape::Number { text.parse().ok() } else { None };
         number.ok_or_else(|| self.wrong("a whole number in its range"))
@@ -437,10 +440,10 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn path(self) -> Result<PathBuf, String> {
+    fn path(self) -> Result<String, String> {
         let place = self.place.clone();
-        let path = PathBuf::from(self.text()?);
-        if path.is_absolute() {
+        let path = self.text()?;
+        if path.starts_with('/') && !path.contains('\0') {
             Ok(path)
         } else {
             Err(format!("{place} must be an absolute path"))

@@ -1,6 +1,6 @@
 //! Signals by name and number.
 
-use std::fmt;
+use core::fmt;
 
 /// One signal of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ const NAMES: [&str; 31] = [
 ];
 
 /// The first and last real-time signal a program may use; the C library keeps 32 and 33 to itself.
-const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+const REAL_TIME: core::ops::RangeInclusive<i32> = 34..=64;
 
 impl Signal {
     /// Interrupt, as from the keyboard.
@@ -22,6 +22,8 @@ impl Signal {
     pub(crate) const INT: Self = Self(2);
     /// Ends a process that cannot object.
     pub(crate) const KILL: Self = Self(9);
+    /// A write to a pipe that nobody reads.
+    pub(crate) const PIPE: Self = Self(13);
     /// The polite request to end.
     pub(crate) const TERM: Self = Self(15);
     /// A child has ended or stopped.

@@ -3,18 +3,20 @@
 //!
 //! One thread waits for signals (as data, from a signalfd), for the output of children, and for deadlines.
 
-use std::io::IsTerminal;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::mem;
+use core::time::Duration;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::lines::{Lines, Target};
 use crate::manifest::{OnExit, Process};
 use crate::signal::Signal;
-use crate::sys::{self, Signals};
+use crate::sys::process::{self, Ended, Pid, Streams};
+use crate::sys::signals::Signals;
+use crate::sys::time::Instant;
+use crate::sys::{say, wait};
 
 /// How long to wait before the first restart; each further one waits twice as long.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(crate) struct Stop {
 pub(crate) fn run(processes: &[Process], environment: &Environment, stop: Stop) -> Result<u8, Failure> {
     // Signals come first, so that none is lost while the processes start.
     let signals = Signals::receive().map_err(Failure::system("receive signals"))?;
-    sys::adopt_orphans().map_err(Failure::system("adopt orphans"))?;
+    process::adopt_orphans().map_err(Failure::system("adopt orphans"))?;
     let mut supervisor = Supervisor {
         children: processes.iter().map(|process| Child { process, state: State::Ended, delay: FIRST_DELAY }).collect(),
         environment,
@@ -79,7 +81,7 @@ struct Child<'a> {
 
 #[derive(Clone, Copy)]
 enum State {
-    Running { pid: u32, since: Instant },
+    Running { pid: Pid, since: Instant },
     Waiting { until: Instant },
     Ended,
 }
@@ -110,31 +112,21 @@ impl Supervisor<'_> {
     }
 
     fn start(&mut self, index: usize) -> Result<(), Failure> {
-        let process = self.children[index].process;
-        let (program, args) = process.command.split_first().expect("a manifest's commands are not empty");
-        let mut command = Command::new(program);
-        command.args(args).env_clear().envs(self.environment.iter()).process_group(0);
-        sys::unblock_signals(&mut command);
+        let process: &Process = self.children[index].process;
         let alone = self.children.len() == 1;
-        if !alone {
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let streams = if alone { Streams::Inherited } else { Streams::Captured };
+        let started = process::start(&process.command, self.environment, streams)
+            .map_err(|source| Failure::Start { program: process.command[0].clone(), source })?;
+        if let Some((out, err)) = started.outputs {
+            self.outputs.push(Lines::new(out, &process.name, Target::Stdout));
+            self.outputs.push(Lines::new(err, &process.name, Target::Stderr));
         }
-        let mut child = command.spawn().map_err(|source| Failure::Start { program: program.clone(), source })?;
-        let outputs = [
-            (child.stdout.take().map(OwnedFd::from), Target::Stdout),
-            (child.stderr.take().map(OwnedFd::from), Target::Stderr),
-        ];
-        for (pipe, target) in outputs {
-            if let Some(pipe) = pipe {
-                self.outputs.push(Lines::new(pipe, &process.name, target));
-            }
-        }
-        let pid = child.id();
+        let pid = started.pid;
         self.children[index].state = State::Running { pid, since: Instant::now() };
-        if alone && std::io::stdin().is_terminal() {
-            sys::give_terminal_to(pid);
+        if alone && process::has_terminal() {
+            process::give_terminal_to(pid);
             // It may have asked for input before the terminal was its own, and been stopped for that.
-            sys::signal_group(pid, Signal::CONT);
+            process::signal_group(pid, Signal::CONT);
         }
         Ok(())
     }
@@ -146,14 +138,14 @@ impl Supervisor<'_> {
             State::Waiting { .. } | State::Running { .. } | State::Ended => None,
         });
         let deadline = next.chain(self.kill_at).min();
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = deadline.map(Instant::left);
         self.pass_on_output(timeout)
     }
 
     fn pass_on_output(&mut self, timeout: Option<Duration>) -> Result<(), Failure> {
-        let mut fds: Vec<RawFd> = vec![self.signals.as_raw_fd()];
-        fds.extend(self.outputs.iter().map(AsRawFd::as_raw_fd));
-        let ready = sys::wait_readable(&fds, timeout).map_err(Failure::system("wait for events"))?;
+        let mut fds = vec![self.signals.number()];
+        fds.extend(self.outputs.iter().map(Lines::number));
+        let ready = wait::until_one_is_readable(&fds, timeout).map_err(Failure::system("wait for events"))?;
         let mut ready = ready.into_iter().skip(1);
         self.outputs.retain_mut(|output| !ready.next().unwrap_or(false) || output.pass_on());
         Ok(())
@@ -161,9 +153,9 @@ impl Supervisor<'_> {
 
     /// Passes on what is left in the pipes. Something that outlived the processes may hold them open: it is not waited for.
     fn drain(&mut self) -> Result<(), Failure> {
-        let end = Instant::now() + LAST_WORDS;
-        while !self.outputs.is_empty() && Instant::now() < end {
-            self.pass_on_output(Some(end.saturating_duration_since(Instant::now())))?;
+        let end = Instant::now().after(LAST_WORDS);
+        while !self.outputs.is_empty() && !end.left().is_zero() {
+            self.pass_on_output(Some(end.left()))?;
             while self.signals.next().map_err(Failure::system("receive signals"))?.is_some() {}
         }
         self.outputs.drain(..).for_each(Lines::finish);
@@ -182,36 +174,36 @@ impl Supervisor<'_> {
             }
         }
         // Several ends can be told by one signal, so children are asked for whatever it was.
-        while let Some((pid, status)) = sys::reap().map_err(Failure::system("wait for children"))? {
-            self.ended(pid, status);
+        while let Some((pid, how)) = process::reap().map_err(Failure::system("wait for children"))? {
+            self.ended(pid, how);
         }
         Ok(())
     }
 
     /// Asks everything to end. Asked again, it asks again; the time runs from the first.
     fn begin_stop(&mut self) {
-        self.kill_at.get_or_insert_with(|| Instant::now() + self.stop.timeout);
+        self.kill_at.get_or_insert_with(|| Instant::now().after(self.stop.timeout));
         self.signal_running(self.stop.signal);
     }
 
     fn signal_running(&self, signal: Signal) {
         for child in &self.children {
             if let State::Running { pid, .. } = child.state {
-                sys::signal_group(pid, signal);
+                process::signal_group(pid, signal);
             }
         }
     }
 
-    fn ended(&mut self, ended: u32, status: ExitStatus) {
+    fn ended(&mut self, ended: Pid, how: Ended) {
         let is_it = |child: &Child<'_>| matches!(child.state, State::Running { pid, .. } if pid == ended);
         let Some(index) = self.children.iter().position(is_it) else {
             // An orphan; to have reaped it is all there was to do.
             return;
         };
-        let code = exit_code(status);
+        let code = how.code();
         let alone = self.children.len() == 1;
         let child = &mut self.children[index];
-        let State::Running { since, .. } = std::mem::replace(&mut child.state, State::Ended) else {
+        let State::Running { since, .. } = mem::replace(&mut child.state, State::Ended) else {
             return;
         };
         if self.kill_at.is_some() {
@@ -222,7 +214,7 @@ impl Supervisor<'_> {
             return;
         }
         if !alone {
-            eprintln!("claw-init: {} ended with status {code}", child.process.name);
+            say(format_args!("{} ended with {how}", child.process.name));
         }
         let restarts = match child.process.on_exit {
             OnExit::Restart => true,
@@ -238,7 +230,7 @@ impl Supervisor<'_> {
             if since.elapsed() >= STABLE {
                 child.delay = FIRST_DELAY;
             }
-            child.state = State::Waiting { until: Instant::now() + child.delay };
+            child.state = State::Waiting { until: Instant::now().after(child.delay) };
             child.delay = (child.delay * 2).min(LONGEST_DELAY);
         }
     }
@@ -248,7 +240,7 @@ impl Supervisor<'_> {
         if let Some(kill_at) = self.kill_at {
             if now >= kill_at {
                 self.kill();
-                self.kill_at = Some(now + LONGEST_DELAY);
+                self.kill_at = Some(now.after(LONGEST_DELAY));
             }
             return Ok(());
         }
@@ -265,17 +257,11 @@ impl Supervisor<'_> {
         let running = self.children.iter().filter(|child| matches!(child.state, State::Running { .. }));
         let names: Vec<&str> = running.map(|child| child.process.name.as_str()).collect();
         if !names.is_empty() {
-            eprintln!("claw-init: killed after {:.1} s: {}", self.stop.timeout.as_secs_f32(), names.join(", "));
+            say(format_args!("killed after {} ms: {}", self.stop.timeout.as_millis(), names.join(", ")));
         }
         self.signal_running(Signal::KILL);
-        if std::process::id() == 1 {
-            sys::signal_all(Signal::KILL);
+        if process::is_first() {
+            process::signal_all(Signal::KILL);
         }
     }
-}
-
-/// The status a shell would report: 128 and the signal's number for a process that a signal ended.
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code & 0xff).unwrap_or(1)
 }

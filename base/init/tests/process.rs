@@ -1,11 +1,40 @@
-//! The program as a whole: started, signalled and asked, as a container engine does it.
+//! The program as a whole, as images carry it: started, signalled and asked, as a container engine does it.
+
+#![expect(clippy::unwrap_used, reason = "tests fail that way")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+/// Compiles the program as src/plan/init.rs does, once.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("claw-init");
+        let flags =
+            "--edition=2021 --crate-name=claw_init --crate-type=bin --cfg freestanding -Copt-level=z -Clto=fat \
+            -Ccodegen-units=1 -Cpanic=abort -Cstrip=symbols -Crelocation-model=static -Clink-arg=-nostartfiles \
+            -Clink-arg=-nostdlib -Clink-arg=-static -Clink-arg=-Wl,--build-id=none -Dwarnings -o";
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/main.rs");
+        let status = rustc.args(flags.split_whitespace()).arg(&path).arg(source).status().unwrap();
+        assert!(status.success());
+        path
+    })
+}
+
+#[test]
+fn the_program_is_small_and_needs_nothing() {
+    let bytes = fs::read(program()).unwrap();
+    assert!(bytes.len() < 400_000, "{} bytes", bytes.len());
+    // The type of the ELF file is "executable", not "shared object", and no interpreter is named in it.
+    assert_eq!(bytes[16], 2);
+    assert!(!bytes.windows(8).any(|window| window == b"ld-linux" || window == b"ld-musl-"));
+}
 
 /// A directory with a manifest, removed with the test.
 struct Scene(PathBuf);
@@ -27,7 +56,7 @@ impl Scene {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_claw-init"));
+        let mut command = Command::new(program());
         command.args(args).env("CLAW_INIT_MANIFEST", self.0.join("init.json")).stdin(Stdio::null());
         command
     }
@@ -185,7 +214,7 @@ fn what_does_not_stop_is_killed_with_its_group() {
     let begin = Instant::now();
     running.signal("TERM");
     let (status, _, err) = running.end();
-    assert_eq!((status, err.as_str()), (137, "claw-init: killed after 0.3 s: main\n"));
+    assert_eq!((status, err.as_str()), (137, "claw-init: killed after 300 ms: main\n"));
     assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
     // Who reaps it after its parents differs; dead it is at once.
     eventually("the helper has ended", || fs::read_to_string(&helper).map_or(true, |stat| stat.contains(") Z ")));

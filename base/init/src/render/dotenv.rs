@@ -1,6 +1,9 @@
 //! Values set in files of `NAME=value` lines.
 
-use std::ops::Range;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::EditError;
 use crate::json::{self, SyntaxError};

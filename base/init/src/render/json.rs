@@ -1,6 +1,11 @@
 //! Values set in JSON and JSON5 texts.
 
-use std::ops::Range;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::EditError;
 use crate::json::{self, Dialect, Member, Node, Shape};
@@ -188,7 +193,7 @@ fn has_line_comment(text: &str) -> bool {
 /// The characters outside comments. A line comment's own line end is outside of it.
 fn significant(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let mut offset = 0;
-    std::iter::from_fn(move || loop {
+    core::iter::from_fn(move || loop {
         let rest = &text[offset..];
         if rest.starts_with("//") {
             offset += rest.find('\n').unwrap_or(rest.len());

@@ -9,13 +9,13 @@ fn path(key: &str) -> Vec<String> {
 fn set5(document: &str, key: &str, value: &str) -> String {
     let value = Kind::Json.read(value).unwrap();
     let changed =
-        set(Dialect::Json5, document, &path(key), &value).unwrap_or_else(|error| panic!("{document}: {error}"));
+        set(Dialect::Json5, document, &path(key), &value).unwrap_or_else(|error| panic!("{document}: {error:?}"));
     assert_eq!(lookup(&changed, &path(key)), Some(value), "{changed}");
     changed
 }
 
 fn lookup(document: &str, key: &[String]) -> Option<Value> {
-    let root = json::parse(document, Dialect::Json5).unwrap_or_else(|error| panic!("{document}: {error}"));
+    let root = json::parse(document, Dialect::Json5).unwrap_or_else(|error| panic!("{document}: {error:?}"));
     let mut value = json::to_value(&root, document);
     for name in key {
         value = match value {

@@ -3,7 +3,8 @@
 mod dotenv;
 mod json;
 
-use std::fmt;
+use alloc::format;
+use alloc::string::{String, ToString};
 
 use crate::json::{Dialect, SyntaxError};
 use crate::value::Value;
@@ -71,12 +72,6 @@ impl EditError {
 impl From<SyntaxError> for EditError {
     fn from(error: SyntaxError) -> Self {
         Self::Syntax(error)
-    }
-}
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe(&[]))
     }
 }
 
