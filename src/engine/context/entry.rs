@@ -35,24 +35,25 @@ pub(super) struct Stamp {
     /// Bytes.
     pub(super) size: u64,
     /// Nanoseconds since 1970.
-    pub(super) mtime: i128,
+    pub(super) mtime: i64,
     /// Nanoseconds since 1970.
-    pub(super) ctime: i128,
+    pub(super) ctime: i64,
 }
 
 /// Coarsest step of file times (FAT's two seconds). Within one step a file can change without its times changing.
-const TIME_STEP: i128 = 2_000_000_000;
+const TIME_STEP: i64 = 2_000_000_000;
 
 impl Stamp {
     pub(super) fn of(stat: &Stat) -> Self {
-        const SECOND: i128 = 1_000_000_000;
+        // Seconds that nanoseconds in 64 bits cannot say (before 1677, after 2262) are as good as any other time.
+        let time = |seconds: i64, nanoseconds: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds);
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
             mode: stat.st_mode & 0o7777,
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: i128::from(stat.st_mtime) * SECOND + i128::from(stat.st_mtime_nsec),
-            ctime: i128::from(stat.st_ctime) * SECOND + i128::from(stat.st_ctime_nsec),
+            mtime: time(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            ctime: time(stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
         }
     }
 
@@ -60,8 +61,8 @@ impl Stamp {
     ///
     /// Git's racy check: a file that was changed just before it was read can be changed again without its times
     /// moving. Only the change time counts, for nobody can set it.
-    pub(super) fn is_settled(&self, now: i128) -> bool {
-        self.ctime + TIME_STEP <= now
+    pub(super) fn is_settled(&self, now: i64) -> bool {
+        self.ctime.saturating_add(TIME_STEP) <= now
     }
 }
 

@@ -142,10 +142,7 @@ fn name(entry: &Entry) -> &OsStr {
 
 fn times(stamp: &Stamp) -> Timestamps {
     let (seconds, nanoseconds) = (stamp.mtime.div_euclid(1_000_000_000), stamp.mtime.rem_euclid(1_000_000_000));
-    let mtime = Timespec {
-        tv_sec: i64::try_from(seconds).expect("it came from a stat structure"),
-        tv_nsec: nanoseconds.try_into().expect("less than a second"),
-    };
+    let mtime = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     Timestamps { last_access: mtime, last_modification: mtime }
 }
 

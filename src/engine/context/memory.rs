@@ -69,7 +69,7 @@ impl<'a> Memory<'a> {
     /// Remembers what was found, as far as it will hold: `now` is a time before any content was read.
     ///
     /// A store that cannot be written costs time at the next build and nothing else.
-    pub(super) fn remember(&self, entries: &[Entry], tree: Digest, now: i128) {
+    pub(super) fn remember(&self, entries: &[Entry], tree: Digest, now: i64) {
         let mut bytes = Vec::new();
         let mut is_settled = true;
         for entry in entries {
@@ -152,8 +152,8 @@ fn rows(mut bytes: &[u8]) -> Option<Known> {
             inode: u64::from_le_bytes(take(&mut bytes)?),
             mode: u32::from_le_bytes(take(&mut bytes)?),
             size: u64::from_le_bytes(take(&mut bytes)?),
-            mtime: i128::from_le_bytes(take(&mut bytes)?),
-            ctime: i128::from_le_bytes(take(&mut bytes)?),
+            mtime: i64::from_le_bytes(take(&mut bytes)?),
+            ctime: i64::from_le_bytes(take(&mut bytes)?),
         };
         known.insert(path.to_vec(), (stamp, Digest::from_bytes(take(&mut bytes)?)));
     }

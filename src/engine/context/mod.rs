@@ -65,7 +65,7 @@ pub struct Context {
     entries: Vec<Entry>,
     digest: Digest,
     /// Nanoseconds since 1970, read before anything else.
-    scanned_at: i128,
+    scanned_at: i64,
 }
 
 impl Context {
@@ -120,9 +120,9 @@ impl Context {
 }
 
 /// Nanoseconds since 1970, to tell old stamps from new ones; enters no digest.
-fn now() -> i128 {
+fn now() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i128::try_from(since.as_nanos()).unwrap_or(i128::MAX),
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         Err(_) => 0,
     }
 }

@@ -25,23 +25,32 @@ impl Patterns {
         self.0.is_empty()
     }
 
-    /// Whether a path matches, given what its directory inherited ([`Inherited::default`] at the root), and what it
-    /// hands down in turn.
+    /// Whether a path matches, given what its directory handed down ([`Inherited::default`] at the root).
     ///
     /// A pattern that matches a directory matches all below it. As in BuildKit, a pattern that could change nothing
     /// (a plain one when the path already matches, a `!` one when it does not) is not tried, and so not handed down.
+    pub(crate) fn is_match(&self, path: &str, inherited: &Inherited) -> bool {
+        self.judge(path, inherited, |_| ())
+    }
+
+    /// As [`Patterns::is_match`], for a directory: also what it hands down.
     pub(crate) fn matches(&self, path: &str, inherited: &Inherited) -> (bool, Inherited) {
-        let mut is_match = false;
         let mut hands_down = vec![false; self.0.len()];
+        let is_match = self.judge(path, inherited, |position| hands_down[position] = true);
+        (is_match, Inherited(hands_down))
+    }
+
+    fn judge(&self, path: &str, inherited: &Inherited, mut held: impl FnMut(usize)) -> bool {
+        let mut is_match = false;
         for (position, pattern) in self.0.iter().enumerate() {
             let from_parent = inherited.0.get(position).copied().unwrap_or(false);
             let matters = pattern.is_negated() == is_match;
             if from_parent || (matters && pattern.matches(path)) {
-                hands_down[position] = true;
+                held(position);
                 is_match = !pattern.is_negated();
             }
         }
-        (is_match, Inherited(hands_down))
+        is_match
     }
 
     /// Whether something below a directory that does not match can still match: with plain patterns their paths tell,

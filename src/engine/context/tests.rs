@@ -356,7 +356,7 @@ fn an_excluded_directory_nobody_can_read_does_not_matter() {
     scene.write("secret/file", "x");
     scene.write("a", "x");
     let secret = scene.root().join("secret");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).expect("sets");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).expect("sets");
     assert_eq!(scene.paths(&exclude(&["secret"])), ["a"]);
     assert_eq!(scene.paths(&exclude(&["secret", "!secret/other"])), ["a"]);
     set_writable(&secret);

@@ -1,10 +1,11 @@
 //! Walking a directory, as BuildKit's client does when it sends one.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::entry::{Entry, Kind, Stamp};
@@ -20,11 +21,52 @@ pub(super) struct Selection {
     pub(super) exclude: Patterns,
 }
 
+/// What the patterns say of a path.
+enum Verdict {
+    /// It does not count, nor does anything below it.
+    LeftOut,
+    /// A directory that counts only if something below it does.
+    Waits(Level),
+    /// It counts.
+    Counts(Level),
+}
+
+/// What a directory hands down to what lies in it.
+#[derive(Default)]
+struct Level {
+    include: Inherited,
+    exclude: Inherited,
+}
+
+impl Selection {
+    fn judge(&self, path: &[u8], is_directory: bool, level: &Level) -> Verdict {
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return Verdict::Counts(Level::default());
+        }
+        let path = String::from_utf8_lossy(path);
+        if !is_directory {
+            let counts = (self.include.is_empty() || self.include.is_match(&path, &level.include))
+                && !self.exclude.is_match(&path, &level.exclude);
+            return if counts { Verdict::Counts(Level::default()) } else { Verdict::LeftOut };
+        }
+        let (included, include) = self.include.matches(&path, &level.include);
+        let included = included || self.include.is_empty();
+        let (excluded, exclude) = self.exclude.matches(&path, &level.exclude);
+        let level = Level { include, exclude };
+        if included && !excluded {
+            return Verdict::Counts(level);
+        }
+        let can_be_included = included || self.include.can_match_below(&path);
+        let can_escape = !excluded || self.exclude.can_unmatch_below(&path);
+        if can_be_included && can_escape { Verdict::Waits(level) } else { Verdict::LeftOut }
+    }
+}
+
 /// Everything selected below `root`, parents first, names of one directory in byte order.
 pub(super) fn walk(root: &Path, directory: &OwnedFd, selection: &Selection) -> Result<Vec<Entry>, ContextError> {
     let mut walk = Walk { root, selection, entries: Vec::new(), path: Vec::new(), waiting: Vec::new() };
     let top = open_directory(directory.as_fd(), c".").map_err(ContextError::io("read the directory", root))?;
-    walk.directory(top, &Inherited::default(), &Inherited::default())?;
+    walk.directory(&top, &Level::default())?;
     Ok(walk.entries)
 }
 
@@ -33,6 +75,9 @@ fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno>
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
+
+/// Bytes of directory entries read at once.
+const CHUNK: usize = 32 * 1024;
 
 struct Walk<'a> {
     root: &'a Path,
@@ -45,37 +90,47 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, fd: OwnedFd, included: &Inherited, excluded: &Inherited) -> Result<(), ContextError> {
-        let mut directory = Dir::new(fd).map_err(|errno| self.failed("read the directory", errno))?;
-        let mut names: Vec<CString> = Vec::new();
-        while let Some(entry) = directory.read() {
+    fn directory(&mut self, fd: &OwnedFd, level: &Level) -> Result<(), ContextError> {
+        // One buffer for all names, each with its NUL: directories can be long.
+        let mut names = Vec::new();
+        let mut starts = Vec::new();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut listing = RawDir::new(fd, chunk.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
             let entry = entry.map_err(|errno| self.failed("read the directory", errno))?;
-            let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                names.push(name.to_owned());
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                starts.push((names.len(), entry.file_type()));
+                names.extend_from_slice(entry.file_name().to_bytes_with_nul());
             }
         }
-        names.sort_unstable();
-        let fd = directory.fd().map_err(|errno| self.failed("read the directory", errno))?;
-        for name in names {
+        let name = |start: usize| CStr::from_bytes_until_nul(&names[start..]).expect("names are stored with their NUL");
+        starts.sort_unstable_by_key(|(start, _)| name(*start));
+        for (start, kind) in starts {
             let length = self.path.len();
             if length > 0 {
                 self.path.push(b'/');
             }
-            self.path.extend_from_slice(name.to_bytes());
-            self.entry(fd, &name, included, excluded)?;
+            self.path.extend_from_slice(name(start).to_bytes());
+            self.entry(fd.as_fd(), name(start), kind, level)?;
             self.path.truncate(length);
         }
         Ok(())
     }
 
+    /// `listed` is the kind the directory gave, which may be unknown or have changed since.
     fn entry(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &CStr,
-        included: &Inherited,
-        excluded: &Inherited,
+        listed: FileType,
+        level: &Level,
     ) -> Result<(), ContextError> {
+        // What is left out by its name alone is not even looked at.
+        if !matches!(listed, FileType::Directory | FileType::Unknown)
+            && matches!(self.selection.judge(&self.path, false, level), Verdict::LeftOut)
+        {
+            return Ok(());
+        }
         let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Removed since its name was read.
@@ -83,59 +138,36 @@ impl Walk<'_> {
             Err(errno) => return Err(self.failed("read", errno)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_directory = kind == FileType::Directory;
-        let selection = self.selection;
-        let (mut is_selected, mut below_included, mut below_excluded) =
-            (true, Inherited::default(), Inherited::default());
-        if !(selection.include.is_empty() && selection.exclude.is_empty()) {
-            let path = String::from_utf8_lossy(&self.path);
-            if !selection.include.is_empty() {
-                let (is_match, hands_down) = selection.include.matches(&path, included);
-                if !is_match && !(is_directory && selection.include.can_match_below(&path)) {
-                    return Ok(());
-                }
-                is_selected = is_match;
-                below_included = hands_down;
+        let is_known_to_count = kind == listed && kind != FileType::Directory;
+        let (counts, below) = if is_known_to_count {
+            (true, Level::default())
+        } else {
+            match self.selection.judge(&self.path, kind == FileType::Directory, level) {
+                Verdict::LeftOut => return Ok(()),
+                Verdict::Waits(below) => (false, below),
+                Verdict::Counts(below) => (true, below),
             }
-            if !selection.exclude.is_empty() {
-                let (is_match, hands_down) = selection.exclude.matches(&path, excluded);
-                if is_match && !(is_directory && selection.exclude.can_unmatch_below(&path)) {
-                    return Ok(());
-                }
-                is_selected &= !is_match;
-                below_excluded = hands_down;
-            }
-        }
-        let stamp = Stamp::of(&stat);
-        let entry = |kind| Entry { path: self.path.clone(), kind, stamp };
+        };
+        let entry = |path: &[u8], kind| Entry { path: path.to_vec(), kind, stamp: Stamp::of(&stat) };
         match kind {
             FileType::Directory => {
-                let entry = entry(Kind::Directory);
-                let level = self.waiting.len();
-                if is_selected {
-                    self.select(entry);
-                } else {
-                    self.waiting.push(entry);
+                let depth = self.waiting.len();
+                self.waiting.push(entry(&self.path, Kind::Directory));
+                if counts {
+                    self.entries.append(&mut self.waiting);
                 }
                 match open_directory(parent, name) {
-                    Ok(fd) => self.directory(fd, &below_included, &below_excluded)?,
+                    Ok(fd) => self.directory(&fd, &below)?,
                     // Gone or replaced since; or left out anyway, and nobody can look for exceptions in it.
                     Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                    Err(Errno::ACCESS) if !is_selected => {}
+                    Err(Errno::ACCESS) if !counts => {}
                     Err(errno) => return Err(self.failed("read the directory", errno)),
                 }
-                self.waiting.truncate(level);
+                self.waiting.truncate(depth);
             }
-            _ if !is_selected => {}
-            FileType::RegularFile => {
-                let entry = entry(Kind::File(None));
-                self.select(entry);
-            }
+            FileType::RegularFile => self.select(entry(&self.path, Kind::File(None))),
             FileType::Symlink => match rustix::fs::readlinkat(parent, name, Vec::new()) {
-                Ok(target) => {
-                    let entry = entry(Kind::Symlink(target.into_bytes()));
-                    self.select(entry);
-                }
+                Ok(target) => self.select(entry(&self.path, Kind::Symlink(target.into_bytes()))),
                 Err(Errno::NOENT | Errno::INVAL) => {}
                 Err(errno) => return Err(self.failed("read the link", errno)),
             },
@@ -156,8 +188,7 @@ impl Walk<'_> {
     }
 
     fn here(&self) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt as _;
-        self.root.join(std::ffi::OsStr::from_bytes(&self.path))
+        self.root.join(OsStr::from_bytes(&self.path))
     }
 
     fn failed(&self, action: &'static str, errno: Errno) -> ContextError {
