@@ -8,6 +8,8 @@ pub mod assemble;
 mod compression;
 pub mod control;
 pub mod deb;
+#[cfg(test)]
+mod fixture;
 pub mod index;
 mod package;
 pub mod relation;

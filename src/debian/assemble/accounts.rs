@@ -142,12 +142,11 @@ impl Accounts {
             "m" => {
                 let Some(group) = word(2) else { return };
                 self.group(group, None);
-                if let Some(line) = self.groups.iter_mut().find(|line| field(line, 0) == group) {
-                    if !field(line, 3).split(',').any(|member| member == name) {
-                        let comma = if line.ends_with(':') { "" } else { "," };
-                        line.push_str(comma);
-                        line.push_str(name);
-                    }
+                let line = self.groups.iter_mut().find(|line| field(line, 0) == group);
+                if let Some(line) = line.filter(|line| !field(line, 3).split(',').any(|member| member == name)) {
+                    let comma = if line.ends_with(':') { "" } else { "," };
+                    line.push_str(comma);
+                    line.push_str(name);
                 }
             }
             _ => {}

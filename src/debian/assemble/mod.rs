@@ -21,6 +21,7 @@ mod tree;
 mod unpack;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,13 @@ pub fn assemble<W: Write>(assembly: &Assembly<'_>, out: W) -> Result<(Installed,
 
     let mut tree = Tree::new(below, &spools, assembly.epoch, options.merged_usr);
     merge::Merge::run(&mut tree, &unpacked)?;
-    let mut installed = Installed { paths: Default::default(), ..below.clone() };
+    let mut installed = Installed {
+        packages: below.packages.clone(),
+        paths: BTreeMap::new(),
+        texts: below.texts.clone(),
+        libraries: below.libraries.clone(),
+        alternatives: below.alternatives.clone(),
+    };
     setup::set_up(&mut tree, options, &mut installed.texts)?;
     accounts::set_up(&mut tree, &options.users, &mut installed.texts)?;
     certificates::set_up(&mut tree)?;
@@ -97,6 +104,14 @@ pub fn assemble<W: Write>(assembly: &Assembly<'_>, out: W) -> Result<(Installed,
         &mut installed.texts,
     );
     tree.complete(options.merged_usr);
+    if let Some((path, owner)) = tree.misplaced() {
+        let package = owner.and_then(|at| installed.packages.get(below.packages.len() + at));
+        return Err(AssembleError::Entry {
+            package: package.map_or_else(|| "none".to_owned(), |installed| installed.package.to_string()),
+            path: path.to_string(),
+            what: "something inside what is no directory",
+        });
+    }
     installed.paths = tree.placed();
     let out = tree.write(out)?;
     Ok((installed, out))

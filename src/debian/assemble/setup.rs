@@ -9,20 +9,13 @@ use super::tree::{NodeKind, Ownership, Tree};
 
 /// glibc's order without the file asks the network before `/etc/hosts`.
 const NSSWITCH: &str = "\
-passwd:         files
-group:          files
-shadow:         files
-gshadow:        files
-
-hosts:          files dns
-networks:       files
-
-protocols:      db files
-services:       db files
-ethers:         db files
-rpc:            db files
-
-netgroup:       nis
+passwd:    files
+group:     files
+shadow:    files
+hosts:     files dns
+networks:  files
+protocols: files
+services:  files
 ";
 
 /// Directories that base-files makes, with mode and group.
@@ -65,10 +58,8 @@ pub(super) fn set_up(
     for directory in ["libc-bin", "base-files"] {
         tree.copy_default(&format!("usr/share/{directory}/nsswitch.conf"), "etc/nsswitch.conf");
     }
-    if tree.has_file("etc/ld.so.conf.d/libc.conf") || !libc_fragments(tree).is_empty() {
-        if !tree.exists("etc/nsswitch.conf") {
-            tree.put_file("etc/nsswitch.conf", NSSWITCH, Ownership::root(0o644));
-        }
+    if has_libc(tree) && !tree.exists("etc/nsswitch.conf") {
+        tree.put_file("etc/nsswitch.conf", NSSWITCH, Ownership::root(0o644));
     }
     shells(tree, texts)?;
     time_zone(tree, options);
@@ -107,32 +98,32 @@ fn base_files(tree: &mut Tree<'_>) {
     }
 }
 
-fn libc_fragments(tree: &Tree<'_>) -> Vec<String> {
-    let directory = TreePath::from("etc/ld.so.conf.d");
-    tree.below_directory(&directory).map(|(path, _)| path.as_str().to_owned()).collect()
+/// Whether this layer brings glibc, which tells the loader where Debian keeps libraries.
+fn has_libc(tree: &Tree<'_>) -> bool {
+    tree.below_directory(&TreePath::from("etc/ld.so.conf.d")).next().is_some()
 }
 
-/// `/etc/shells` from what the shells' packages say of themselves.
+/// `/etc/shells` from what the shells' packages say of themselves, each with the path it really lies at.
 fn shells(tree: &mut Tree<'_>, texts: &mut BTreeMap<String, String>) -> Result<(), AssembleError> {
     const SHELLS: &str = "etc/shells";
     let directory = TreePath::from("usr/share/debianutils/shells.d");
     let fragments = tree.below_directory(&directory).filter(|(_, node)| matches!(node.kind, NodeKind::File(_)));
-    let fragments: Vec<String> = fragments.map(|(path, _)| path.as_str().to_owned()).collect();
-    let mut text = match (tree.read_text("usr/share/debianutils/shells")?, texts.get(SHELLS)) {
-        (_, Some(below)) => below.clone(),
-        (Some(default), None) => default,
-        (None, None) => return Ok(()),
-    };
-    let before = text.clone();
-    for fragment in fragments {
-        for line in tree.read_text(&fragment)?.unwrap_or_default().lines().filter(|line| line.starts_with('/')) {
-            if !text.lines().any(|known| known == line) {
-                text += line;
-                text.push('\n');
+    let mut sources: Vec<String> = fragments.map(|(path, _)| path.as_str().to_owned()).collect();
+    sources.insert(0, "usr/share/debianutils/shells".to_owned());
+    let before = texts.get(SHELLS).cloned().unwrap_or_default();
+    let mut text = before.clone();
+    for source in sources {
+        for line in tree.read_text(&source)?.unwrap_or_default().lines() {
+            let real = line.starts_with('/').then(|| tree.canonical(&line.into()).to_string());
+            for line in [Some(line.to_owned()), real].into_iter().flatten() {
+                if !text.lines().any(|known| known == line) {
+                    text += &line;
+                    text.push('\n');
+                }
             }
         }
     }
-    if text != before || !texts.contains_key(SHELLS) {
+    if text != before {
         tree.put_file(SHELLS, text.as_bytes(), Ownership::root(0o644));
         texts.insert(SHELLS.to_owned(), text);
     }

@@ -25,6 +25,19 @@ impl Tree<'_> {
         }
     }
 
+    /// A path that lies in something other than a directory, and the package it comes from.
+    pub(super) fn misplaced(&self) -> Option<(&TreePath, Option<usize>)> {
+        let lies_in_directory = |path: &TreePath| {
+            let parent = path.parent();
+            match (self.nodes.get(&parent), self.below.paths.get(parent.as_str())) {
+                _ if parent.is_root() => true,
+                (Some(node), _) => node.kind == NodeKind::Directory,
+                (None, placed) => matches!(placed, Some(Placed::Directory(..))),
+            }
+        };
+        self.nodes.iter().find(|(path, _)| !lies_in_directory(path)).map(|(path, node)| (path, node.owner))
+    }
+
     fn prune(&mut self) {
         let mut used: BTreeSet<TreePath> = BTreeSet::new();
         let mut empty = Vec::new();

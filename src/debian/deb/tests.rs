@@ -2,34 +2,11 @@ use std::io::Read;
 use std::process::Command;
 
 use oci::Digest;
-use oci::layer::tar::{Entry, TarWriter};
+use oci::layer::tar::Entry;
 use proptest::prelude::*;
 
 use super::{Control, Deb, DebError, Limits};
-
-/// A tar of the entries given, with their contents.
-fn tar(entries: &[(Entry, &[u8])]) -> Vec<u8> {
-    let mut writer = TarWriter::new(Vec::new());
-    for (entry, content) in entries {
-        match entry.kind {
-            oci::layer::tar::Kind::File { .. } => writer.append_bytes(entry, content).unwrap(),
-            _ => writer.append_empty(entry).unwrap(),
-        }
-    }
-    writer.finish().unwrap()
-}
-
-fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = b"!<arch>\n".to_vec();
-    for (name, content) in members {
-        archive.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).bytes());
-        archive.extend_from_slice(content);
-        if content.len() % 2 == 1 {
-            archive.push(b'\n');
-        }
-    }
-    archive
-}
+use crate::fixture::{ar, tar};
 
 const CONTROL: &[u8] = b"Package: demo\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: y\n";
 

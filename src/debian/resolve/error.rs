@@ -11,21 +11,8 @@ pub enum ResolveError {
     #[error("`{0}` is not how a package is asked for")]
     Request(String),
     /// No suite has the package.
-    #[error("no package `{name}` for `{architecture}` in {}", list(.suites))]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// The architecture.
-        architecture: String,
-        /// Who asked for it.
-        chain: Chain,
-        /// The suites looked at.
-        suites: Vec<String>,
-        /// A name that is nearly the same.
-        suggestion: Option<String>,
-        /// Packages that provide it, where it is a virtual one that several do.
-        providers: Vec<String>,
-    },
+    #[error(transparent)]
+    Unknown(Box<UnknownPackage>),
     /// No version of the package will do.
     #[error("`{relation}` cannot be satisfied")]
     Unsatisfiable {
@@ -37,18 +24,14 @@ pub enum ResolveError {
         available: Vec<String>,
     },
     /// Two packages exclude each other.
-    #[error("`{one}` cannot be installed together with `{other}`: {statement}")]
+    #[error("`{}` cannot be installed together with `{}`: {statement}", .one.package, .other.package)]
     Conflict {
         /// The package that says so.
-        one: String,
+        one: Box<Party>,
         /// The other one.
-        other: String,
+        other: Box<Party>,
         /// How it says so.
         statement: String,
-        /// Who asked for the first.
-        chain_one: Chain,
-        /// Who asked for the other.
-        chain_other: Chain,
     },
     /// The layer below has another version.
     #[error("`{wanted}` is asked for, but the layer below has `{present}`")]
@@ -68,6 +51,33 @@ pub enum ResolveError {
     },
 }
 
+/// A package that no suite has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no package `{name}` for `{architecture}` in {}", .suites.join(", "))]
+pub struct UnknownPackage {
+    /// The name asked for.
+    pub name: String,
+    /// The architecture.
+    pub architecture: String,
+    /// Who asked for it.
+    pub chain: Chain,
+    /// The suites looked at.
+    pub suites: Vec<String>,
+    /// A name that is nearly the same.
+    pub suggestion: Option<String>,
+    /// Packages that provide it, where it is a virtual one that several do.
+    pub providers: Vec<String>,
+}
+
+/// One side of a conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// The package.
+    pub package: String,
+    /// Who asked for it.
+    pub chain: Chain,
+}
+
 /// How a package came to be needed, the request first. One line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain(pub Vec<String>);
@@ -76,10 +86,6 @@ impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("; "))
     }
-}
-
-fn list(names: &[String]) -> String {
-    names.join(", ")
 }
 
 impl Reported for ResolveError {
@@ -91,14 +97,15 @@ impl Reported for ResolveError {
         match self {
             Self::Request(_) => Diagnostic::new(codes::debian::REQUEST, self.to_string())
                 .help("write `name`, `name=version`, `name/suite`, `name:arch` or `name:arch=version`"),
-            Self::Unknown { chain, suggestion, providers, .. } => {
-                let diagnostic = because(Diagnostic::new(codes::debian::UNKNOWN_PACKAGE, self.to_string()), chain);
-                match (suggestion, providers.as_slice()) {
-                    (_, [_, ..]) => {
-                        diagnostic.help(format!("it is a virtual package: ask for one of {}", list(providers)))
+            Self::Unknown(unknown) => {
+                let diagnostic = Diagnostic::new(codes::debian::UNKNOWN_PACKAGE, self.to_string());
+                let diagnostic = because(diagnostic, &unknown.chain);
+                match (unknown.providers.as_slice(), &unknown.suggestion) {
+                    ([], Some(name)) => diagnostic.help(format!("did you mean `{name}`?")),
+                    ([], None) => diagnostic.help("check the spelling, and whether another suite or component has it"),
+                    (some, _) => {
+                        diagnostic.help(format!("it is a virtual package: ask for one of {}", some.join(", ")))
                     }
-                    (Some(name), []) => diagnostic.help(format!("did you mean `{name}`?")),
-                    (None, []) => diagnostic.help("check the spelling, and whether another suite or component has it"),
                 }
             }
             Self::Unsatisfiable { chain, available, .. } => {
@@ -108,12 +115,10 @@ impl Reported for ResolveError {
                     some => diagnostic.help(format!("there is {}", some.join("; "))),
                 }
             }
-            Self::Conflict { one, chain_one, other, chain_other, .. } => {
-                Diagnostic::new(codes::debian::CONFLICT, self.to_string())
-                    .related(format!("why {one}"), chain_one.0.clone())
-                    .related(format!("why {other}"), chain_other.0.clone())
-                    .help("leave one of them out, or ask for versions that go together")
-            }
+            Self::Conflict { one, other, .. } => Diagnostic::new(codes::debian::CONFLICT, self.to_string())
+                .related(format!("why {}", one.package), one.chain.0.clone())
+                .related(format!("why {}", other.package), other.chain.0.clone())
+                .help("leave one of them out, or ask for versions that go together"),
             Self::Below { .. } => Diagnostic::new(codes::debian::BELOW, self.to_string())
                 .help("ask for that version in the set below, or leave it out here"),
             Self::Malformed { .. } => Diagnostic::new(codes::debian::INDEX, self.to_string()).caused_by(self),

@@ -11,7 +11,7 @@ mod solver;
 
 use std::collections::BTreeSet;
 
-pub use error::{Chain, ResolveError};
+pub use error::{Chain, Party, ResolveError, UnknownPackage};
 pub use pool::Suite;
 pub use request::{Baseline, Request, Wanted};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::error::{Chain, ResolveError};
+use super::error::{Chain, Party, ResolveError, UnknownPackage};
 use super::pool::{PackageId, Pool, Slot, provides};
 use super::request::{Baseline, Request, Wanted};
 use crate::LockedPackage;
@@ -301,14 +301,14 @@ impl<'a> Solver<'a> {
 
     fn unknown(&self, name: &str, architecture: &str, chain: Chain, providers: BTreeSet<&str>) -> ResolveError {
         let names = self.pool.suites.iter().flat_map(|suite| &suite.indexes).flat_map(|index| index.iter());
-        ResolveError::Unknown {
+        ResolveError::Unknown(Box::new(UnknownPackage {
             name: name.to_owned(),
             architecture: architecture.to_owned(),
             chain,
             suites: self.pool.suites.iter().map(|suite| suite.name.clone()).collect(),
             suggestion: diag::did_you_mean(name, names.map(Package::name)).map(str::to_owned),
             providers: providers.into_iter().map(str::to_owned).collect(),
-        }
+        }))
     }
 
     /// Every Conflicts and Breaks among the chosen, and between them and those below.
@@ -328,12 +328,11 @@ impl<'a> Solver<'a> {
                     let hit =
                         self.below.iter().find(|below| below.is_hit(relation) && below.locked.name != package.name());
                     if let Some(below) = hit {
+                        let chain = Chain(vec!["it is in the layer below".to_owned()]);
                         return Err(ResolveError::Conflict {
-                            one: self.describe(id),
-                            other: below.locked.to_string(),
+                            one: Box::new(self.party(id)),
+                            other: Box::new(Party { package: below.locked.to_string(), chain }),
                             statement: format!("it {verb} `{relation}`"),
-                            chain_one: self.chain_to(id, None),
-                            chain_other: Chain(vec!["it is in the layer below".to_owned()]),
                         }
                         .into());
                     }
@@ -365,13 +364,11 @@ impl<'a> Solver<'a> {
     }
 
     fn conflict(&self, one: PackageId, other: PackageId, statement: String) -> ResolveError {
-        ResolveError::Conflict {
-            one: self.describe(one),
-            other: self.describe(other),
-            statement,
-            chain_one: self.chain_to(one, None),
-            chain_other: self.chain_to(other, None),
-        }
+        ResolveError::Conflict { one: Box::new(self.party(one)), other: Box::new(self.party(other)), statement }
+    }
+
+    fn party(&self, id: PackageId) -> Party {
+        Party { package: self.describe(id), chain: self.chain_to(id, None) }
     }
 
     /// What the user asked for by name is never taken back.
