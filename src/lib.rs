@@ -1,3 +1,22 @@
 //! clawbuild: builds production images of the claw AI-agent runtimes.
+//!
+//! The way of a build: [`workspace`] reads recipes, bases and the lock; [`pipeline`] brings the lock up to date through
+//! [`resolve`], builds the bases, plans, lowers to LLB and hands that to an engine; [`cli`] says what came of it
+//! through [`ui`].
 
+pub mod cli;
+pub mod pipeline;
+mod resolve;
+pub mod settings;
 pub mod ui;
+pub mod workspace;
+
+use std::process::ExitCode;
+
+/// Decides what this process is, before any thread exists: a sandbox's helper, or the program itself.
+#[must_use]
+pub fn start() -> ExitCode {
+    // Returns only in the program itself.
+    engine::embedded::sandbox::helper_main_if_requested();
+    cli::run()
+}

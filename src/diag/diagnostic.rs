@@ -44,7 +44,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic that says only what is wrong.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), labels: Vec::new(), causes: Vec::new(), help: Vec::new(), related: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            labels: Vec::new(),
+            causes: Vec::new(),
+            help: Vec::new(),
+            related: Vec::new(),
+        }
     }
 
     /// Marks a place. The first label marked is the main one.
@@ -98,4 +105,10 @@ impl Diagnostic {
 pub trait Reported {
     /// The diagnostic for this error.
     fn diagnostic(&self) -> Diagnostic;
+}
+
+impl Reported for Diagnostic {
+    fn diagnostic(&self) -> Diagnostic {
+        self.clone()
+    }
 }

@@ -11,6 +11,8 @@ codes! {
         "The settings file (`clawbuild/config.toml` in the configuration directory) or an environment variable of clawbuild has a form that cannot be used. The message shows the place.";
     NO_DESTINATION = "cli/no-destination", Usage, "it is not said where to push",
         "Neither the recipe (`[image] repository`), nor the command line (`--tag` with a full name, `--repository`), nor the environment (`GITHUB_REPOSITORY_OWNER`) says which repository the image goes to.";
+    DOCKER = "cli/docker", User, "Docker cannot be used",
+        "Loading an image needs a Docker daemon: the socket /var/run/docker.sock, or what DOCKER_HOST names. Building does not. The message has Docker's own words; without Docker, `-o type=docker,dest=FILE` writes an archive for `docker load`.";
     INTERRUPTED = "cli/interrupted", Interrupted, "interrupted by a signal",
         "The run was stopped by Ctrl-C or SIGTERM. Steps under way were stopped and their temporary files removed; finished steps stay in the cache, so the next run goes on from there.";
     OUTPUT = "cli/output", User, "standard output cannot be written",

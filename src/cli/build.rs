@@ -1,0 +1,160 @@
+//! `clawbuild TARGET…`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use diag::{Diagnostic, codes};
+use engine::SecretId;
+use oci::Platform;
+use oci::layer::compress::Compression;
+use secrecy::SecretSlice;
+
+use super::arguments::{Build, LayerCompression};
+use super::output::{self, Finished};
+use crate::cli::Failure;
+use crate::pipeline::{
+    Built, ImageName, ImageOptions, Locking, Naming, OutputSpec, Session, build_base, build_image, ensure_locked, push_image,
+};
+use crate::settings::Settings;
+use crate::ui::Printer;
+use crate::workspace::{Target, Workspace};
+
+/// Builds the targets, one after the other; what they share is built once.
+pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -> Result<(), Failure> {
+    let workspace = Workspace::find()?;
+    let words = if arguments.all { workspace.recipe_names() } else { arguments.targets.clone() };
+    let targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
+    let request = Request::new(settings, arguments)?;
+    super::run_async(settings, printer, arguments.jobs, async |session| {
+        let mut finished = Vec::new();
+        for target in &targets {
+            finished.push(one(session, target, &request, printer).await?);
+        }
+        Ok(finished)
+    })
+    .and_then(|finished| output::report(&finished, arguments, printer))
+}
+
+/// What the command line says, read.
+struct Request {
+    platform: Option<Platform>,
+    options: ImageOptions,
+    outputs: Vec<OutputSpec>,
+    naming: Naming,
+    push: bool,
+    insecure: bool,
+}
+
+impl Request {
+    fn new(settings: &Settings, arguments: &Build) -> Result<Self, Failure> {
+        let platform = match arguments.platform.as_slice() {
+            [] => None,
+            [platform] => Some(*platform),
+            [_, ..] => {
+                return Err(Diagnostic::new(codes::cli::USAGE, "one platform at a time can be built so far")
+                    .help("run once for each: `--platform linux/amd64`, `--platform linux/arm64`")
+                    .into());
+            }
+        };
+        let mut outputs = arguments.output.iter().map(|text| text.parse()).collect::<Result<Vec<OutputSpec>, _>>()?;
+        if arguments.load {
+            outputs.push(OutputSpec::DockerLoad);
+        }
+        let naming = Naming {
+            tags: arguments.naming.tags.clone(),
+            repository: arguments.naming.repository.clone(),
+            github_owner: settings.variables.github_owner.clone(),
+        };
+        let compression = match arguments.compression {
+            LayerCompression::Gzip => Compression::Gzip,
+            LayerCompression::Zstd => Compression::Zstd,
+            LayerCompression::None => Compression::None,
+        };
+        let options = ImageOptions {
+            // The machine's own until a target says otherwise.
+            platform: platform.or_else(Platform::host).unwrap_or(Platform::LINUX_AMD64),
+            compression,
+            no_cache: arguments.no_cache,
+            secrets: secrets(&arguments.secret)?,
+        };
+        Ok(Self { platform, options, outputs, naming, push: arguments.push, insecure: arguments.naming.insecure })
+    }
+}
+
+/// `NAME=FILE`, or `NAME` from the variable of that name.
+fn secrets(words: &[String]) -> Result<BTreeMap<SecretId, SecretSlice<u8>>, Failure> {
+    let read = |word: &String| {
+        let (name, value) = match word.split_once('=') {
+            Some((name, file)) => (name, std::fs::read(file).map_err(|error| format!("`{file}` cannot be read: {error}"))),
+            None => (word.as_str(), std::env::var(word).map(String::into_bytes).map_err(|_| format!("the variable `{word}` is not set"))),
+        };
+        match value {
+            Ok(value) => Ok((SecretId(name.to_owned()), SecretSlice::from(value))),
+            Err(why) => Err(Diagnostic::new(codes::cli::USAGE, format!("the secret `{name}` is not there")).cause(why).into()),
+        }
+    };
+    words.iter().map(read).collect()
+}
+
+/// Builds one target. Where the archive has replaced what the lock pins, and the lock may change, just that is resolved
+/// anew, said loudly, and the build tried once more.
+async fn one(session: &Session, target: &Target, request: &Request, printer: &Printer) -> Result<Finished, Failure> {
+    let settings = session.settings();
+    let first = attempt(session, target, request, if settings.locked { Locking::Locked } else { Locking::Missing }, printer).await;
+    match first {
+        Err(failure) if !settings.locked && failure.superseded_owner().is_some() => {
+            let owner = failure.superseded_owner().unwrap_or_default().to_owned();
+            printer.warn(format_args!("{failure}; resolving {owner} anew"));
+            attempt(session, target, request, Locking::Named(owner), printer).await
+        }
+        other => other,
+    }
+}
+
+async fn attempt(
+    session: &Session,
+    target: &Target,
+    request: &Request,
+    locking: Locking,
+    printer: &Printer,
+) -> Result<Finished, Failure> {
+    let say = |changes: Vec<String>| changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
+    let platform = request.platform.unwrap_or_else(|| session.build_platform());
+    let (built, workspace) = match target {
+        Target::Recipe { loaded, workspace } => {
+            let (lock, changes) = ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
+            say(changes);
+            let options = ImageOptions { platform, ..request.options.clone() };
+            (build_image(session, workspace, loaded, &lock, &options).await?, workspace)
+        }
+        Target::Base { name, workspace } => {
+            let requests = plan::Requests::of_base(workspace.project()?, name, &[Platform::LINUX_AMD64, Platform::LINUX_ARM64])?;
+            let (lock, changes) = ensure_locked(session, workspace, &[], requests, &locking).await?;
+            say(changes);
+            (build_base(session, workspace, name, &lock, platform).await?, workspace)
+        }
+    };
+    let name = ImageName::of(&built.plan, &request.naming)?;
+    let outputs = if request.outputs.is_empty() && !request.push {
+        vec![OutputSpec::Oci { destination: default_destination(workspace, &built) }]
+    } else {
+        request.outputs.clone()
+    };
+    let mut exported = Vec::new();
+    for output in &outputs {
+        exported.push(crate::pipeline::export(session, &built, &name, output).await?);
+    }
+    let pushed = if request.push { push_image(session, built.image.manifest.clone(), &name.destinations()?, request.insecure).await? } else { Vec::new() };
+    Ok(Finished { built, name, exported, pushed })
+}
+
+/// `dist/openclaw` beside the recipes.
+fn default_destination(workspace: &Workspace, built: &Built) -> PathBuf {
+    let dist = workspace.root().join("dist");
+    if built.plan.platform == Platform::host().unwrap_or(built.plan.platform) {
+        dist.join(built.plan.target.as_str())
+    } else {
+        dist.join(format!("{}-{}", built.plan.target, built.plan.platform.architecture))
+    }
+}
+

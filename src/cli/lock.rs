@@ -1,0 +1,41 @@
+//! `clawbuild lock`
+
+use super::arguments::Lock;
+use crate::cli::Failure;
+use crate::pipeline::{Locking, ensure_locked};
+use crate::settings::Settings;
+use crate::ui::Printer;
+use crate::workspace::{LoadedRecipe, Target, Workspace};
+
+/// Brings the lock up to date, or says whether it is.
+pub(crate) fn lock(settings: &Settings, arguments: &Lock, printer: &Printer) -> Result<(), Failure> {
+    let here = Workspace::find()?;
+    let mut workspace = here.clone();
+    let mut recipes: Vec<LoadedRecipe> = Vec::new();
+    let words = if arguments.targets.is_empty() { here.recipe_names() } else { arguments.targets.clone() };
+    for word in &words {
+        match Target::find(&here, word)? {
+            Target::Recipe { loaded, workspace: around } => {
+                recipes.push(*loaded);
+                workspace = around;
+            }
+            Target::Base { .. } => {}
+        }
+    }
+    let locking = match &arguments.update {
+        _ if arguments.check || settings.locked => Locking::Locked,
+        None => Locking::Missing,
+        Some(name) if name.is_empty() => Locking::All,
+        Some(name) => Locking::Named(name.clone()),
+    };
+    let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
+    let changes = super::run_async(settings, printer, None, async |session| {
+        let (_, changes) = ensure_locked(session, &workspace, &loaded, plan::Requests::default(), &locking).await?;
+        Ok(changes)
+    })?;
+    match changes.as_slice() {
+        [] => printer.say(format_args!("{} is up to date", workspace.display(&workspace.lock_path()))),
+        changes => changes.iter().for_each(|change| printer.say(format_args!("locked {change}"))),
+    }
+    Ok(())
+}

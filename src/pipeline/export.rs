@@ -1,0 +1,170 @@
+//! Where images go besides the store.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use diag::{Diagnostic, Reported, codes};
+use engine::FilesOutput;
+
+use super::image::solve_files;
+use super::{Built, ImageName, Session, docker, layout};
+use crate::cli::Failure;
+
+/// What becomes of an image, `--output`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputSpec {
+    /// An OCI layout: a directory, or a tar archive where the name ends in `.tar`.
+    Oci {
+        /// Where.
+        destination: PathBuf,
+    },
+    /// An archive that `docker load` and OCI tools read alike.
+    DockerArchive {
+        /// Where.
+        destination: PathBuf,
+    },
+    /// Docker's own image store.
+    DockerLoad,
+    /// The image's files, in a directory.
+    Local {
+        /// Where.
+        destination: PathBuf,
+    },
+    /// The image's files, in a tar archive.
+    Tar {
+        /// Where.
+        destination: PathBuf,
+    },
+}
+
+/// A text that is no output.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutputSpecError {
+    /// A part is not `name=value`.
+    #[error("`{0}` is not `type=TYPE[,dest=PATH]`")]
+    Form(String),
+    /// The type is not known.
+    #[error("`{0}` is not a type of output")]
+    Type(String),
+    /// The type needs a destination.
+    #[error("`type={0}` needs a destination")]
+    NoDestination(&'static str),
+}
+
+impl Reported for OutputSpecError {
+    fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::new(codes::cli::USAGE, self.to_string());
+        match self {
+            Self::Form(_) | Self::Type(_) => diagnostic.help("types are oci, docker, local and tar: `-o type=oci,dest=DIR`"),
+            Self::NoDestination(kind) => diagnostic.help(format!("write `-o type={kind},dest=PATH`")),
+        }
+    }
+}
+
+impl FromStr for OutputSpec {
+    type Err = OutputSpecError;
+
+    fn from_str(text: &str) -> Result<Self, OutputSpecError> {
+        let (mut kind, mut destination) = (None, None);
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("type", value)) => kind = Some(value),
+                Some(("dest" | "destination", value)) if !value.is_empty() => destination = Some(PathBuf::from(value)),
+                _ => return Err(OutputSpecError::Form(text.to_owned())),
+            }
+        }
+        let needed = |kind| destination.clone().ok_or(OutputSpecError::NoDestination(kind));
+        match kind {
+            Some("oci") => Ok(Self::Oci { destination: needed("oci")? }),
+            Some("docker") => Ok(match destination {
+                Some(destination) => Self::DockerArchive { destination },
+                None => Self::DockerLoad,
+            }),
+            Some("local") => Ok(Self::Local { destination: needed("local")? }),
+            Some("tar") => Ok(Self::Tar { destination: needed("tar")? }),
+            Some(other) => Err(OutputSpecError::Type(other.to_owned())),
+            None => Err(OutputSpecError::Form(text.to_owned())),
+        }
+    }
+}
+
+/// Where an image went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exported {
+    /// An OCI layout or archive.
+    Oci(PathBuf),
+    /// An archive for `docker load`.
+    DockerArchive(PathBuf),
+    /// Docker has it, under this name.
+    Docker(String),
+    /// Files.
+    Files(PathBuf),
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oci(path) if is_archive(path) => write!(f, "{} (OCI archive)", path.display()),
+            Self::Oci(path) => write!(f, "{} (OCI layout)", path.display()),
+            Self::DockerArchive(path) => write!(f, "{} (docker load)", path.display()),
+            Self::Docker(name) => write!(f, "Docker, as {name}"),
+            Self::Files(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tar")
+}
+
+/// Writes an image where it is wanted. What is there already is left as it is.
+///
+/// # Errors
+/// The destination cannot be written, or Docker refuses.
+pub async fn export(session: &Session, built: &Built, name: &ImageName, output: &OutputSpec) -> Result<Exported, Failure> {
+    match output {
+        OutputSpec::Oci { destination } if is_archive(destination) => {
+            layout::write_archive(session, built, name, destination)?;
+            Ok(Exported::Oci(destination.clone()))
+        }
+        OutputSpec::Oci { destination } => {
+            layout::write_layout(session, built, name, destination)?;
+            Ok(Exported::Oci(destination.clone()))
+        }
+        OutputSpec::DockerArchive { destination } => {
+            layout::write_archive(session, built, name, destination)?;
+            Ok(Exported::DockerArchive(destination.clone()))
+        }
+        OutputSpec::DockerLoad => {
+            docker::load(session, built, name).await?;
+            Ok(Exported::Docker(name.shown().familiar()))
+        }
+        OutputSpec::Local { destination } => files(session, built, FilesOutput::Directory(destination.clone())).await,
+        OutputSpec::Tar { destination } => files(session, built, FilesOutput::Tar(destination.clone())).await,
+    }
+}
+
+async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<Exported, Failure> {
+    let path = match &output {
+        FilesOutput::Directory(path) | FilesOutput::Tar(path) => path.clone(),
+    };
+    solve_files(session, built.definition.clone(), &built.contexts, built.plan.platform, built.plan.image.epoch, output, false).await?;
+    Ok(Exported::Files(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_docker_users_write() {
+        let path = PathBuf::from("out");
+        assert_eq!("type=oci,dest=out".parse(), Ok(OutputSpec::Oci { destination: path.clone() }));
+        assert_eq!("type=docker".parse(), Ok(OutputSpec::DockerLoad));
+        assert_eq!("dest=out,type=local".parse(), Ok(OutputSpec::Local { destination: path }));
+        assert_eq!("type=tar".parse::<OutputSpec>(), Err(OutputSpecError::NoDestination("tar")));
+        assert_eq!("type=zip".parse::<OutputSpec>(), Err(OutputSpecError::Type("zip".into())));
+        assert_eq!("out".parse::<OutputSpec>(), Err(OutputSpecError::Form("out".into())));
+    }
+}

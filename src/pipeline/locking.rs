@@ -1,0 +1,194 @@
+//! Bringing the lock up to date: what it lacks is resolved, the rest is left alone.
+
+use std::collections::BTreeSet;
+
+use diag::progress::{Outcome, Task, TaskId};
+use diag::{Diagnostic, Reported as _, codes};
+use plan::Requests;
+use recipe::{DebianRequest, Lock, Name, NpmRequest, Stale};
+
+use super::{Session, dependencies};
+use crate::cli::Failure;
+use crate::resolve;
+use crate::workspace::{LoadedRecipe, LockOrigin, Workspace};
+
+/// How far the lock may be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Locking {
+    /// Not at all.
+    Locked,
+    /// What is missing is added.
+    Missing,
+    /// Everything is resolved anew.
+    All,
+    /// What has this name is resolved anew: a package, a base (`base/node`) or a recipe.
+    Named(String),
+}
+
+/// Makes sure the lock answers everything these recipes and bases ask, and gives it.
+///
+/// # Errors
+/// A stale lock where it must not change, or whatever stands in the way of resolving.
+pub async fn ensure_locked(
+    session: &Session,
+    workspace: &Workspace,
+    recipes: &[&LoadedRecipe],
+    extra: Requests,
+    locking: &Locking,
+) -> Result<(Lock, Vec<String>), Failure> {
+    let (mut lock, origin) = workspace.lock()?;
+    let project = workspace.project()?;
+    let mut requests = extra;
+    for loaded in recipes {
+        requests.merge(Requests::of(&loaded.recipe, project)?);
+    }
+    let mut changes = Vec::new();
+    let task = TaskId::new("lock");
+    let wanted = Wanted::of(&requests, &lock, locking);
+    if !wanted.is_empty() {
+        refuse_if_fixed(session, locking, &wanted.stale)?;
+        let task = session.progress().task(task, "[lock] resolve");
+        let result = resolve_all(session, workspace, &mut lock, &wanted, &task).await;
+        match &result {
+            Ok(lines) => {
+                changes.extend(lines.iter().cloned());
+                task.finish(Outcome::Done);
+            }
+            Err(failure) => task.finish(Outcome::Failed(failure.to_string())),
+        }
+        result?;
+    }
+    for loaded in recipes {
+        lock_dependencies(session, workspace, loaded, &mut lock, locking, &mut changes).await?;
+    }
+    let text = lock.to_string();
+    let changed = match &origin {
+        LockOrigin::File(old) => *old != text,
+        LockOrigin::Embedded => !changes.is_empty(),
+    };
+    if changed && *locking != Locking::Locked {
+        workspace.write_lock(&lock)?;
+    }
+    Ok((lock, changes))
+}
+
+/// The requests that have to be resolved, and why those that were not asked for by name.
+struct Wanted<'a> {
+    npm: Vec<&'a NpmRequest>,
+    debian: Vec<&'a DebianRequest>,
+    stale: Vec<Stale>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(requests: &'a Requests, lock: &Lock, locking: &Locking) -> Self {
+        let named = |names: &[&str]| match locking {
+            Locking::Locked | Locking::Missing => false,
+            Locking::All => true,
+            Locking::Named(name) => names.contains(&name.as_str()),
+        };
+        let mut stale = Vec::new();
+        let npm = requests.npm.iter().filter(|request| {
+            let missing = lock.npm(request).map_err(|why| stale.push(why)).is_err();
+            missing || named(&[&request.package])
+        });
+        let npm = npm.collect();
+        let mut renewed: BTreeSet<(&str, oci::Platform)> = BTreeSet::new();
+        let mut debian = Vec::new();
+        for request in &requests.debian {
+            let missing = lock.debian(request).map_err(|why| stale.push(why)).is_err();
+            // A set is what its packages need beyond the sets below, so it follows when one of those changes.
+            let follows = request.below.as_deref().is_some_and(|below| renewed.contains(&(below, request.platform)));
+            if missing || follows || named(&[&request.owner, request.owner.trim_start_matches("base/")]) {
+                renewed.insert((&request.owner, request.platform));
+                debian.push(request);
+            }
+        }
+        Self { npm, debian, stale }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.npm.is_empty() && self.debian.is_empty()
+    }
+}
+
+fn refuse_if_fixed(session: &Session, locking: &Locking, stale: &[Stale]) -> Result<(), Failure> {
+    if *locking == Locking::Locked {
+        return Err(Failure::several(stale.iter().map(diag::Reported::diagnostic).collect()));
+    }
+    if session.settings().offline && !session.has_mirrors() {
+        let missing: Vec<String> = stale.iter().map(|stale| format!("{}: {}", stale.request, stale.reason)).collect();
+        return Err(Diagnostic::new(codes::lock::OFFLINE, format!("{} inputs are not locked, and the network is off", missing.len()))
+            .related("missing", missing)
+            .help("run `clawbuild lock` once without `--offline`")
+            .into());
+    }
+    Ok(())
+}
+
+async fn resolve_all(
+    session: &Session,
+    workspace: &Workspace,
+    lock: &mut Lock,
+    wanted: &Wanted<'_>,
+    task: &Task,
+) -> Result<Vec<String>, Failure> {
+    let mut changes = Vec::new();
+    let npm = futures::future::try_join_all(wanted.npm.iter().map(|request| resolve::npm(session, request, task)));
+    for entry in npm.await? {
+        changes.push(format!("npm {} {}", entry.package, entry.version));
+        lock.put_npm(entry);
+    }
+    let platforms: BTreeSet<oci::Platform> = wanted.debian.iter().map(|request| request.platform).collect();
+    for platform in platforms {
+        let indexes = resolve::Indexes::fetch(session, workspace, &wanted.debian, platform, task).await?;
+        for request in wanted.debian.iter().filter(|request| request.platform == platform) {
+            let entry = resolve::debian(&indexes, lock, request)?;
+            changes.push(format!("{}: {} packages for {}", entry.owner, entry.packages.len(), entry.platform));
+            lock.put_debian(entry);
+        }
+    }
+    Ok(changes)
+}
+
+async fn lock_dependencies(
+    session: &Session,
+    workspace: &Workspace,
+    loaded: &LoadedRecipe,
+    lock: &mut Lock,
+    locking: &Locking,
+    changes: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let name: &Name = &loaded.recipe.name.value;
+    let update = match locking {
+        Locking::Locked | Locking::Missing => false,
+        Locking::All => true,
+        Locking::Named(named) => named == name.as_str(),
+    };
+    let why = match dependencies::need(workspace, loaded, lock, update)? {
+        dependencies::Need::Nothing => return Ok(()),
+        dependencies::Need::Record(_) if *locking == Locking::Locked => "the file changed without clawbuild.lock".to_owned(),
+        dependencies::Need::Record(entry) => {
+            changes.push(format!("{}: {}", entry.target, entry.file));
+            lock.put_dependencies(entry);
+            return Ok(());
+        }
+        dependencies::Need::Resolve { reason } => reason,
+    };
+    let refused = |code, message: String| {
+        Diagnostic::new(code, message).cause(why.clone()).label(&loaded.recipe.source, loaded.recipe.origin.span, "of this source")
+    };
+    if *locking == Locking::Locked {
+        return Err(refused(codes::lock::DEPENDENCIES, format!("the dependencies of `{name}` are not what clawbuild.lock pins"))
+            .help("run `clawbuild lock`, look at what changed, and commit both files")
+            .into());
+    }
+    if session.settings().offline {
+        return Err(refused(codes::lock::OFFLINE, format!("the dependencies of `{name}` are not locked, and the network is off"))
+            .help("run `clawbuild lock` once without `--offline`")
+            .into());
+    }
+    let entry = dependencies::resolve(session, workspace, loaded, lock).await?;
+    changes.push(format!("{}: {} by {}", entry.target, entry.file, entry.manager));
+    lock.put_dependencies(entry);
+    Ok(())
+}

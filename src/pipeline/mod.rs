@@ -1,0 +1,34 @@
+//! The run: recipe, lock, bases, plan, LLB, engine, outputs. Each step is a function from one type to the next.
+
+mod bases;
+mod dependencies;
+mod docker;
+mod export;
+mod image;
+mod layers;
+mod layout;
+mod locking;
+mod metadata;
+mod naming;
+mod push;
+mod session;
+
+pub use docker::endpoint as docker_endpoint;
+pub use export::{Exported, OutputSpec, OutputSpecError, export};
+pub use image::{Built, ImageOptions, build_base, build_image, lower_base, lower_image};
+pub(crate) use layers::debian_package;
+pub use layout::{FoundLayout, read_layout};
+pub use locking::{Locking, ensure_locked};
+pub use metadata::ImageMetadata;
+pub use naming::{ImageName, Naming};
+pub use push::{Pushed, push_image};
+pub use session::Session;
+
+use diag::{Diagnostic, codes};
+
+use crate::cli::Failure;
+
+/// The run was stopped from outside.
+pub(crate) fn interrupted() -> Failure {
+    Diagnostic::new(codes::cli::INTERRUPTED, "interrupted; finished steps are kept").into()
+}

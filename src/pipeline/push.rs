@@ -1,0 +1,79 @@
+//! Images to registries.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use diag::progress::TaskId;
+use oci::{Descriptor, Repository, Tag};
+use registry::image::{ImageSettings, Images, Keychain, Push, PushReceipt, Traffic};
+
+use super::Session;
+use crate::cli::Failure;
+
+/// An image that a registry now holds, under its digest and tags.
+#[derive(Clone, Debug)]
+pub struct Pushed(PushReceipt);
+
+/// Pushes an image or index of the store. Every tag is set in the last step, once all content is there.
+///
+/// # Errors
+/// Whatever the registry says.
+pub async fn push_image(
+    session: &Session,
+    root: Descriptor,
+    destinations: &[(Repository, Vec<Tag>)],
+    insecure: bool,
+) -> Result<Vec<Pushed>, Failure> {
+    let insecure: BTreeSet<String> = match insecure {
+        true => destinations.iter().map(|(repository, _)| repository.registry().to_owned()).collect(),
+        false => BTreeSet::new(),
+    };
+    let keychain = Keychain::from_environment(|name| std::env::var_os(name));
+    let images = Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() });
+    // Blobs pushed to one repository can be mounted from it into the next ones of the same registry.
+    let mut sources: Vec<Repository> = Vec::new();
+    let mut pushed = Vec::new();
+    for (repository, tags) in destinations {
+        let task = TaskId::new(format!("push {repository}"));
+        let task = session.progress().task(task, format!("[push] {repository}"));
+        let push = Push { image: &root, repository, tags, fixed_tags: &[], mount_from: &sources };
+        let receipt = tokio::select! {
+            receipt = images.push(&push, &task) => receipt,
+            () = session.cancel().cancelled() => return Err(super::interrupted()),
+        };
+        pushed.push(Pushed(task.conclude(receipt)?));
+        sources.push(repository.clone());
+    }
+    Ok(pushed)
+}
+
+impl Pushed {
+    /// The name by digest.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        self.0.reference.to_string()
+    }
+
+    /// As `--json` prints it.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "reference": self.0.reference.to_string(),
+            "tags": self.0.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
+            "uploaded": traffic(self.0.uploaded),
+            "skipped": traffic(self.0.skipped),
+            "mounted": traffic(self.0.mounted),
+        })
+    }
+}
+
+fn traffic(traffic: Traffic) -> serde_json::Value {
+    serde_json::json!({ "count": traffic.count, "bytes": traffic.bytes })
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<&str> = self.0.tags.iter().map(Tag::as_str).collect();
+        write!(f, "{} ({})", self.0.reference, tags.join(", "))
+    }
+}

@@ -1,0 +1,81 @@
+//! Settings: the command line over the environment over the user's file, resolved once, with nothing left open.
+
+mod variables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use diag::{Diagnostic, Source, codes};
+use serde::Deserialize;
+
+use crate::cli::Failure;
+use crate::ui::progress::Mode;
+pub use variables::Variables;
+
+/// What the user settled before asking for anything in particular.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where everything between runs is kept.
+    pub store: PathBuf,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// Whether the lock must not change.
+    pub locked: bool,
+    /// How progress is shown.
+    pub progress: Mode,
+    /// URL prefixes fetched from elsewhere.
+    pub mirrors: BTreeMap<String, String>,
+    /// The environment.
+    pub variables: Variables,
+}
+
+/// `config.toml` in the user's configuration directory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UserFile {
+    store: Option<PathBuf>,
+    mirrors: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Resolves the layers.
+    pub(crate) fn resolve(global: &crate::cli::Global) -> Result<Self, Failure> {
+        let variables = Variables::from_process();
+        let file = user_file(&variables)?;
+        let store = global.store.clone().or_else(|| variables.store.clone()).or(file.store);
+        let store = match store.or_else(|| variables.cache_home().map(|home| home.join("clawbuild"))) {
+            Some(store) => store,
+            None => {
+                return Err(Diagnostic::new(codes::cli::USAGE, "it is not known where to keep the store: HOME is not set")
+                    .help("name a directory with `--store DIR` or `CLAWBUILD_STORE`")
+                    .into());
+            }
+        };
+        let mut mirrors = file.mirrors;
+        mirrors.extend(variables.mirrors()?);
+        Ok(Self {
+            store,
+            offline: global.offline || variables.offline,
+            locked: global.locked,
+            progress: global.progress.as_deref().and_then(Mode::parse).unwrap_or_default(),
+            mirrors,
+            variables,
+        })
+    }
+}
+
+fn user_file(variables: &Variables) -> Result<UserFile, Failure> {
+    let Some(path) = variables.config_home().map(|home| home.join("clawbuild/config.toml")) else {
+        return Ok(UserFile::default());
+    };
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(UserFile::default()) };
+    toml::from_str(&text).map_err(|error| misread(&path, &text, &error))
+}
+
+fn misread(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let source = Source::new(path.display().to_string(), text);
+    Diagnostic::new(codes::cli::SETTINGS, "the settings file cannot be read")
+        .label(&source, error.span().unwrap_or_default().into(), error.message())
+        .help("settings are `store = \"DIR\"` and `[mirrors]` with `\"PREFIX\" = \"REPLACEMENT\"`")
+        .into()
+}
