@@ -43,7 +43,7 @@ pub(crate) struct Stop {
 pub(crate) fn run(processes: &[Process], environment: &Environment, stop: Stop) -> Result<u8, Failure> {
     // Signals come first, so that none is lost while the processes start.
     let signals = Signals::receive().map_err(Failure::system("receive signals"))?;
-    process::adopt_orphans().map_err(Failure::system("adopt orphans"))?;
+    process::adopt_orphans();
     let mut supervisor = Supervisor {
         children: processes.iter().map(|process| Child { process, state: State::Ended, delay: FIRST_DELAY }).collect(),
         environment,
