@@ -78,9 +78,17 @@ impl Engine for Embedded {
         check_capabilities(&request)?;
         let contexts = self.scan(&request).await?;
         let materials = materials(&request, &contexts);
-        let solve = Solve::new(self.workshop.clone(), request, progress, cancel.child_token(), contexts);
-        let solve = Arc::new(solve);
-        let result = solve.conclude(produce(&solve).await)?;
+        let wish = cancel.clone();
+        let cancel = cancel.child_token();
+        // Should the caller drop this future, what runs on other threads stops too.
+        let _guard = cancel.clone().drop_guard();
+        let solve = Arc::new(Solve::new(self.workshop.clone(), request, progress, cancel, contexts));
+        let produced = produce(&solve).await;
+        if produced.is_err() && !wish.is_cancelled() {
+            // The failure has been noted already. What was done before it is kept, if only for this boot.
+            let _ = make_durable(&solve).await;
+        }
+        let result = solve.conclude(produced)?;
         Ok(SolveOutcome { result, materials, cache: solve.cache_stats() })
     }
 }
@@ -140,7 +148,7 @@ async fn produce(solve: &Arc<Solve>) -> Result<Solved, Stopped> {
     match output {
         Output::Image(output) => {
             let key = image_key(solve, &output);
-            if !solve.request.no_cache
+            if !solve.is_volatile()
                 && let Some(image) = find_image(solve, &key)
             {
                 solve.report_cached();

@@ -1,35 +1,20 @@
 //! Cache keys.
 //!
-//! A vertex is looked up under three keys, each only when the one before missed:
+//! A vertex is looked up in three ways, each only when the one before missed:
 //!
-//! 1. the *definition key*: the op and the definition keys of its inputs, down to what identifies the sources' content.
-//!    It needs nothing to be run or read;
-//! 2. the *identity key*: the op and the very trees its inputs turned out to be, so that two definitions which arrive
+//! 1. by its *definition key*: the op and the definition keys of its inputs, down to what identifies the sources'
+//!    content. It needs nothing to be run or read;
+//! 2. by its *identity key*: the op and the very trees its inputs turned out to be, so that two definitions which arrive
 //!    at the same trees meet again;
-//! 3. the *content key*: as the second, but where only a part of an input is read, the digest of that part.
+//! 3. among results of the same op on trees of which it reads the same parts (see [`super::alike`]).
 //!
-//! What one key finds is written down under the others.
+//! What is found in one way is written down for those before it.
 
 use llb::{Edge, FileActionKind, HttpSource, LocalSource, Op, OutputIndex, SourceOp, Vertex};
 use oci::{Digest, Platform};
 use store::Key;
 
 use super::chain::Chain;
-
-/// What an input contributes to an identity or content key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum InputKey {
-    /// The tree it is.
-    Tree(Key),
-    /// What the relevant part of it holds.
-    Content(Digest),
-}
-
-impl InputKey {
-    pub(crate) fn tree(chain: &Chain) -> Self {
-        Self::Tree(chain.identity())
-    }
-}
 
 /// What a vertex does, leaving open what it does it to. `epoch` is the time files get that are made without one.
 pub(crate) fn op_digest(vertex: &Vertex, epoch: Option<i64>) -> Digest {
@@ -62,13 +47,9 @@ pub(crate) fn definition<'a>(op: &Digest, inputs: impl IntoIterator<Item = (&'a 
     keyed("definition", op, inputs)
 }
 
-/// The identity or content key of a vertex.
-pub(crate) fn resolved<'a>(op: &Digest, inputs: impl IntoIterator<Item = &'a InputKey>) -> Key {
-    let inputs = inputs.into_iter().map(|input| match input {
-        InputKey::Tree(key) => format!("tree {}", key.hex()),
-        InputKey::Content(digest) => format!("content {digest}"),
-    });
-    keyed("resolved", op, inputs)
+/// The identity key of a vertex.
+pub(crate) fn identity(op: &Digest, trees: &[Chain]) -> Key {
+    keyed("identity", op, trees.iter().map(|tree| tree.identity().hex()))
 }
 
 fn keyed(kind: &str, op: &Digest, inputs: impl Iterator<Item = String>) -> Key {

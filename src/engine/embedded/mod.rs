@@ -7,6 +7,7 @@ pub mod fileop;
 pub mod mount;
 pub mod sandbox;
 
+mod alike;
 mod chain;
 mod content;
 mod engine;

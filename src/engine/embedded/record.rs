@@ -4,6 +4,7 @@
 //! failure they may be torn although they are there. So a record says in which boot it was written, and until
 //! [`Records::make_durable`] has synced the filesystem it counts in that boot only.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
@@ -37,8 +38,8 @@ struct Record {
 pub(crate) struct Records {
     store: Store,
     boot: Arc<str>,
-    // Records written since the last sync.
-    fresh: Arc<Mutex<Vec<(Key, Record)>>>,
+    // Records written or found since the last sync that are not durable yet.
+    fresh: Arc<Mutex<BTreeMap<Key, Record>>>,
 }
 
 impl Records {
@@ -55,7 +56,20 @@ impl Records {
         let record: Record = self.store.record(Bucket::Vertices, key)?;
         let reliable = record.durable || record.boot == *self.boot;
         let whole = record.outputs.len() == outputs && record.outputs.iter().all(|chain| chain.is_present(&self.store));
-        (reliable && whole).then_some(Outputs(record.outputs))
+        if !reliable || !whole {
+            return None;
+        }
+        let found = Outputs(record.outputs.clone());
+        if !record.durable {
+            // Whoever made it may have been killed before it could sync.
+            self.fresh.lock().expect("nothing panics while holding it").insert(*key, record);
+        }
+        Some(found)
+    }
+
+    /// Notes that the result under `key`, if there is one, is of use still.
+    pub(crate) fn mark_used(&self, key: &Key) {
+        let _: Option<serde::de::IgnoredAny> = self.store.record(Bucket::Vertices, key);
     }
 
     /// Writes the result down under each of `keys`.
@@ -66,7 +80,7 @@ impl Records {
         for key in keys {
             let record = Record { outputs: outputs.0.clone(), boot: self.boot.to_string(), durable: false };
             self.store.put_record_unsynced(Bucket::Vertices, &key, &record)?;
-            self.fresh.lock().expect("nothing panics while holding it").push((key, record));
+            self.fresh.lock().expect("nothing panics while holding it").insert(key, record);
         }
         Ok(())
     }

@@ -14,11 +14,11 @@ use store::Key;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::alike::Alike;
 use super::chain::Chain;
-use super::content::Relevance;
-use super::key::{self, InputKey};
+use super::key;
 use super::record::Outputs;
-use super::{Workshop, content, op, source};
+use super::{Workshop, op, source};
 use crate::context::Context;
 use crate::error::{SolveError, VertexError};
 use crate::{CacheStats, SolveRequest};
@@ -48,6 +48,9 @@ struct Node {
     vertex: Vertex,
     inputs: Vec<Input>,
     op: OnceLock<Digest>,
+    // Whether it, or something it is made of, is to run although its result is known: then the definition does not say
+    // what comes of it.
+    is_volatile: bool,
     // The definition key, in the domain of this process.
     key: Key,
     outputs: OnceCell<Result<Outputs, Stopped>>,
@@ -89,8 +92,10 @@ impl Solve {
                 }
             };
             let key = key::in_domain(&workshop.domain, &key);
+            let is_volatile =
+                !request_allows_hit(&request, vertex) || inputs.iter().any(|input| nodes[input.node].is_volatile);
             positions.insert(vertex.digest(), nodes.len());
-            nodes.push(Node { vertex: vertex.clone(), inputs, op, key, outputs: OnceCell::new() });
+            nodes.push(Node { vertex: vertex.clone(), inputs, op, is_volatile, key, outputs: OnceCell::new() });
         }
         let head = request.definition.head();
         let head = Input { node: positions[&head.vertex], output: head.output };
@@ -108,6 +113,11 @@ impl Solve {
         }
     }
 
+    /// Whether something is to run although its result is known, so that the result as a whole is not to be looked up.
+    pub(crate) fn is_volatile(&self) -> bool {
+        self.nodes[self.head.node].is_volatile
+    }
+
     /// The definition key of what is wanted: it stands for the whole graph and everything that goes into it.
     pub(crate) fn head_key(&self) -> Key {
         key::definition(&Digest::of("head"), [(&self.nodes[self.head.node].key, self.head.output)])
@@ -121,6 +131,7 @@ impl Solve {
     /// Reports every vertex as known. For when a whole result was found at once.
     pub(crate) fn report_cached(&self) {
         for node in &self.nodes {
+            self.workshop.records.mark_used(&node.key);
             self.cached(&node.vertex);
         }
     }
@@ -162,48 +173,69 @@ impl Solve {
         let node = &self.nodes[index];
         let vertex = &node.vertex;
         let outputs = vertex.op().outputs();
-        let is_source = matches!(vertex.op(), Op::Source(_));
-        // Sources are pinned by their content, so there is nothing to gain from taking them again.
-        let may_hit = is_source || !(self.request.no_cache || vertex.metadata().ignore_cache);
+        let (is_source, may_hit) = (is_source(vertex), self.may_hit(vertex));
         if self.cancel.is_cancelled() {
             return Err(Stopped);
         }
-        if may_hit && let Some(outputs) = self.workshop.records.find(&node.key, outputs) {
+        if !node.is_volatile
+            && let Some(outputs) = self.workshop.records.find(&node.key, outputs)
+        {
             return Ok(self.hit(vertex, outputs));
         }
 
         let trees = self.resolve_inputs(node).await?;
-        let mut keys = vec![node.key];
-        if !is_source {
-            let epoch = self.request.source_date_epoch;
-            let op = node.op.get_or_init(|| key::op_digest(vertex, epoch));
-            let mut known: Vec<InputKey> = trees.iter().map(InputKey::tree).collect();
-            for by_content in [false, true] {
-                if by_content && !self.look_at_content(vertex, &trees, &mut known).await? {
-                    break;
-                }
-                let key = key::in_domain(&self.workshop.domain, &key::resolved(op, &known));
-                if may_hit && let Some(outputs) = self.workshop.records.find(&key, outputs) {
-                    self.keep(vertex, &keys, &outputs)?;
-                    return Ok(self.hit(vertex, outputs));
-                }
-                keys.push(key);
+        if is_source {
+            return self.make(vertex, node.key, &[node.key], None, trees).await;
+        }
+        let domain = &self.workshop.domain;
+        let digest = node.op.get_or_init(|| key::op_digest(vertex, self.request.source_date_epoch));
+        let identity = key::in_domain(domain, &key::identity(digest, &trees));
+        let alike = Alike::of(domain, digest, vertex.op(), &trees);
+        if may_hit {
+            let mut found = self.workshop.records.find(&identity, outputs);
+            let mut keys = vec![node.key];
+            if let (None, Some(alike)) = (&found, &alike) {
+                found = alike.find(self, outputs).await.map_err(|error| self.fail_vertex(vertex, error))?;
+                keys.push(identity);
+            }
+            if let Some(outputs) = found {
+                self.keep(vertex, &keys, &outputs)?;
+                return Ok(self.hit(vertex, outputs));
             }
         }
+        self.make(vertex, identity, &[node.key, identity], alike, trees).await
+    }
 
-        let last = keys[keys.len() - 1];
-        let flight = self.workshop.flights.board(&last, &self.cancel).await;
+    /// Does what the vertex says, unless somebody else has meanwhile, and writes the result down under `keys`.
+    async fn make(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        identity: Key,
+        keys: &[Key],
+        alike: Option<Alike>,
+        trees: Vec<Chain>,
+    ) -> Result<Outputs, Stopped> {
+        let flight = self.workshop.flights.board(&identity, &self.cancel).await;
         let Some(_flight) = flight.map_err(|error| self.fail_vertex(vertex, error.into()))? else {
             return Err(Stopped);
         };
-        if may_hit && let Some(outputs) = self.workshop.records.find(&last, outputs) {
-            self.keep(vertex, &keys, &outputs)?;
+        if self.may_hit(vertex)
+            && let Some(outputs) = self.workshop.records.find(&identity, vertex.op().outputs())
+        {
+            self.keep(vertex, keys, &outputs)?;
             return Ok(self.hit(vertex, outputs));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let outputs = self.execute(vertex, trees).await?;
-        self.keep(vertex, &keys, &outputs)?;
+        self.keep(vertex, keys, &outputs)?;
+        if let Some(alike) = alike {
+            alike.remember(self, &identity).map_err(|error| self.fail_vertex(vertex, error.into()))?;
+        }
         Ok(outputs)
+    }
+
+    fn may_hit(&self, vertex: &Vertex) -> bool {
+        request_allows_hit(&self.request, vertex)
     }
 
     async fn resolve_inputs(self: &Arc<Self>, node: &Node) -> Result<Vec<Chain>, Stopped> {
@@ -212,23 +244,6 @@ impl Solve {
             node.inputs.iter().map(|input| async move { Ok(self.resolve(input.node).await?.take(input.output)) }),
         );
         inputs.await.into_iter().collect()
-    }
-
-    /// Replaces keys of whole trees by those of what is read of them. `false`: every tree counts as a whole.
-    async fn look_at_content(
-        self: &Arc<Self>,
-        vertex: &Vertex,
-        trees: &[Chain],
-        known: &mut [InputKey],
-    ) -> Result<bool, Stopped> {
-        let mut any = false;
-        for (index, relevance) in Relevance::of_inputs(vertex.op(), trees.len()).into_iter().enumerate() {
-            let Relevance::Content(selections) = relevance else { continue };
-            let digest = content::of_chain(self, &trees[index], &selections).await;
-            known[index] = InputKey::Content(digest.map_err(|error| self.fail_vertex(vertex, error))?);
-            any = true;
-        }
-        Ok(any)
     }
 
     async fn execute(self: &Arc<Self>, vertex: &Vertex, trees: Vec<Chain>) -> Result<Outputs, Stopped> {
@@ -281,6 +296,15 @@ impl Solve {
     ) -> Result<T, E> {
         self.workshop.blocking(work).await
     }
+}
+
+/// Sources are pinned by their content, so there is nothing to gain from taking them again.
+fn request_allows_hit(request: &SolveRequest, vertex: &Vertex) -> bool {
+    is_source(vertex) || !(request.no_cache || vertex.metadata().ignore_cache)
+}
+
+fn is_source(vertex: &Vertex) -> bool {
+    matches!(vertex.op(), Op::Source(_))
 }
 
 /// A vertex is known to progress by its digest.

@@ -10,7 +10,7 @@ use oci::layer::ownership::Ownership;
 use registry::download::Downloader;
 use registry::image::Images;
 use store::{Key, Store, StoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::flight::Flights;
 use super::mount::{MountError, Mounter};
@@ -18,6 +18,10 @@ use super::record::Records;
 use super::sandbox::{Sandbox, SandboxError};
 use crate::Unavailable;
 use crate::userns::{self, Identity};
+
+/// Layers written at a time. Together with the next it bounds the memory that takes, whatever the machine has.
+const WRITERS: usize = 2;
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// What the embedded engine works with.
 #[derive(Clone, Debug)]
@@ -46,6 +50,7 @@ pub(crate) struct Workshop {
     /// Says how files are owned here. Trees made under one way of owning files mean something else under another.
     pub(crate) domain: Arc<str>,
     places: Arc<Semaphore>,
+    writers: Arc<Semaphore>,
     tools: Arc<Mutex<Tools>>,
 }
 
@@ -72,9 +77,20 @@ impl Workshop {
             jobs,
             domain: domain(identity).map_err(unavailable)?.into(),
             places: Arc::new(Semaphore::new(jobs.get())),
+            writers: Arc::new(Semaphore::new(WRITERS)),
             tools: Arc::new(Mutex::new(Tools { helper, mounter: None, sandbox: None })),
             store,
         })
+    }
+
+    /// A place among those who write layers, which take much memory.
+    pub(crate) async fn writer(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.writers).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Threads one layer is compressed on.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.jobs.min(MOST_THREADS)
     }
 
     /// Makes trees of snapshots.

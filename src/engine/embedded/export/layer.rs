@@ -50,6 +50,7 @@ pub(super) async fn layer(
         return Ok(layer);
     }
     let lower = unpack::snapshots(solve, &chain.lower(position)).await?;
+    let _place = workshop.writer().await;
     let (work, canceled) = (Arc::clone(solve), solve.cancel.clone());
     let written = solve
         .blocking(move || {
@@ -89,7 +90,7 @@ fn write(
     epoch: Option<i64>,
 ) -> Result<Option<SolvedLayer>, ExportError> {
     let store = &workshop.store;
-    let threads = workshop.jobs;
+    let threads = workshop.threads();
     let mut tar = TarWriter::new(LayerWriter::new(store.blob_writer()?, compression, threads));
     let entries = write_layer(lower, &snapshot::at(store, id), epoch, &mut tar).map_err(ExportError::Layer)?;
     let layer = if entries == 0 {

@@ -16,22 +16,22 @@ pub struct CacheDirectory {
 }
 
 impl CacheDirectory {
-    /// The directory of this cache, made if it is not there. Blocks the thread while somebody else uses a locked one.
+    /// The directory of this cache, made if it is not there; `None` while somebody else uses a locked one.
     ///
     /// # Errors
     /// [`MountError::Io`], [`MountError::Store`].
-    pub fn acquire(store: &Store, id: &CacheId, sharing: CacheSharing) -> Result<Self, MountError> {
-        let key = Key::of([b"cache mount".as_slice(), id.0.as_bytes()]).hex();
+    pub fn try_acquire(store: &Store, id: &CacheId, sharing: CacheSharing) -> Result<Option<Self>, MountError> {
+        let key = key(id);
         let (path, lock) = match sharing {
             CacheSharing::Shared => (store.caches().join(&key), None),
-            CacheSharing::Locked => {
-                let lock = store.lock(&format!("cache-{key}"))?;
-                (store.caches().join(&key), Some(lock))
-            }
+            CacheSharing::Locked => match store.try_lock(&format!("cache-{key}"))? {
+                Some(lock) => (store.caches().join(&key), Some(lock)),
+                None => return Ok(None),
+            },
             CacheSharing::Private => private(store, &key)?,
         };
         fs::create_dir_all(&path).map_err(MountError::io("create", &path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Some(Self { path, _lock: lock }))
     }
 
     /// Where it is.
@@ -39,6 +39,10 @@ impl CacheDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn key(id: &CacheId) -> String {
+    Key::of([b"cache mount".as_slice(), id.0.as_bytes()]).hex()
 }
 
 /// The first directory of this cache nobody uses.

@@ -1,17 +1,23 @@
 //! Running a command.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use diag::progress::{Event, Progress, Stream, Task, TaskId};
 use diag::{Diagnostic, Reported, codes};
-use llb::{ExecOp, InputIndex, Mount, MountKind, NetworkMode, SecretMount};
+use llb::{
+    CacheId, CopyAction, ExecOp, FileActionKind, InputIndex, Mount, MountKind, NetworkMode, SecretMount, Timestamp,
+};
 use oci::layer::Snapshot;
 use secrecy::ExposeSecret as _;
 
 use crate::embedded::chain::Chain;
-use crate::embedded::mount::{CacheDirectory, Tree};
+use crate::embedded::fileop::{Source, TreeEditor};
+use crate::embedded::mount::{CacheDirectory, Root, Tree};
 use crate::embedded::sandbox::{
     Cancel, DEFAULT_HOSTNAME, ExitStatus, MountSource, Network, SandboxError, Secret, Spec, Variable,
 };
@@ -75,12 +81,15 @@ pub(crate) async fn exec(
             layers.insert(input, snapshots.iter().map(Snapshot::fs).collect());
         }
     }
+    let caches = caches(solve, op).await?;
     let cancel = Cancel::new()?;
-    let stage = Stage { solve: Arc::clone(solve), op: op.clone(), trees: trees.to_vec(), layers };
+    let stage = Stage { solve: Arc::clone(solve), op: op.clone(), trees: trees.to_vec(), layers, caches };
     let running = solve.blocking({
         let (cancel, progress, id) = (cancel.clone(), solve.progress.clone(), task.id().clone());
         move || stage.run(&cancel, &progress, &id)
     });
+    // Should this future be dropped, the command ends too.
+    let _guard = CancelOnDrop(cancel.clone());
     tokio::pin!(running);
     tokio::select! {
         result = &mut running => result,
@@ -91,12 +100,68 @@ pub(crate) async fn exec(
     }
 }
 
+/// The cache directories of a command. They are had in the order of their names, so that no two commands wait for each
+/// other, and before one of the jobs is taken.
+async fn caches(solve: &Solve, op: &ExecOp) -> Result<BTreeMap<CacheId, CacheDirectory>, VertexError> {
+    let store = &solve.workshop.store;
+    let wanted = op.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Cache { id, sharing } => Some((id.clone(), *sharing)),
+        MountKind::Bind | MountKind::Tmpfs { .. } | MountKind::Secret(_) | MountKind::Ssh(_) => None,
+    });
+    let mut caches = BTreeMap::new();
+    for (id, sharing) in wanted.collect::<BTreeMap<_, _>>() {
+        let cache = loop {
+            if solve.cancel.is_cancelled() {
+                return Err(VertexError::Canceled);
+            }
+            match CacheDirectory::try_acquire(store, &id, sharing)? {
+                Some(cache) => break cache,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        if let Some(name) = cache.path().file_name() {
+            store.mark_cache_used(&name.to_string_lossy());
+        }
+        caches.insert(id, cache);
+    }
+    Ok(caches)
+}
+
+/// Fills a cache that holds nothing yet.
+fn seed(workshop: &Workshop, directory: &Path, layers: &[PathBuf]) -> Result<(), VertexError> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let _lock = workshop.store.lock(&format!("seed-{name}"))?;
+    let mut entries = fs::read_dir(directory).map_err(VertexError::io("read", directory))?;
+    if entries.next().is_some() {
+        return Ok(());
+    }
+    let source = workshop.mounter()?.read_only(layers)?;
+    let target = File::open(directory).map_err(VertexError::io("open", directory))?;
+    // Takes what would lie beside a snapshot's files, and goes.
+    let beside = Draft::new(&workshop.store)?;
+    let (root, ownership) = (Root::new(target.as_fd()), workshop.ownership());
+    let mut editor = TreeEditor::open(root, beside.snapshot(), ownership, Timestamp::from_seconds(0))?;
+    let copy = CopyAction { dir_copy_contents: true, ..CopyAction::new("/", "/") };
+    let source = Source { root: Root::new(source.root()), layers };
+    editor.apply(&FileActionKind::Copy(copy), Some(source), |_| None)?;
+    Ok(editor.finish()?)
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Everything a command is run with.
 struct Stage {
     solve: Arc<Solve>,
     op: ExecOp,
     trees: Vec<Chain>,
     layers: BTreeMap<InputIndex, Vec<PathBuf>>,
+    caches: BTreeMap<CacheId, CacheDirectory>,
 }
 
 /// A tree made visible for the command, and where its changes go.
@@ -109,9 +174,8 @@ impl Stage {
     fn run(&self, cancel: &Cancel, progress: &Progress, id: &TaskId) -> Result<Vec<Chain>, VertexError> {
         let workshop = &self.solve.workshop;
         let mut spec = self.spec();
-        // Trees by the position of their mount, and what else has to live as long as the command.
+        // Trees by the position of their mount.
         let mut visible: BTreeMap<usize, Visible> = BTreeMap::new();
-        let mut caches = Vec::new();
         for (position, mount) in self.op.mounts.iter().enumerate() {
             let source = match &mount.kind {
                 MountKind::Bind => {
@@ -125,11 +189,12 @@ impl Stage {
                     }
                     bind(path, mount)
                 }
-                MountKind::Cache { id, sharing } => {
-                    let cache = CacheDirectory::acquire(&workshop.store, id, *sharing)?;
-                    let path = cache.path().to_owned();
-                    caches.push(cache);
-                    bind(path, mount)
+                MountKind::Cache { id, .. } => {
+                    let directory = self.caches[id].path();
+                    if let Some(layers) = mount.input.and_then(|input| self.layers.get(&input)) {
+                        seed(workshop, directory, layers)?;
+                    }
+                    bind(directory.to_owned(), mount)
                 }
                 MountKind::Tmpfs { size } => MountSource::Tmpfs { size: *size },
                 MountKind::Secret(secret) => match self.secret(secret)? {

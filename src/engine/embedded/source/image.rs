@@ -3,6 +3,7 @@
 //! Taking an image brings its blobs into the store and says which layers it has. Nothing is unpacked here: that
 //! happens when a step looks into the tree, and when none does, never.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use std::sync::Arc;
 use diag::progress::Task;
 use diag::{Diagnostic, Reported, codes};
 use llb::{ImageSource, OciLayoutSource};
-use oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
+use oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, media_type};
+use serde::Deserialize;
 use store::{Store, StoreError};
 
 use crate::Layout;
@@ -166,7 +168,7 @@ fn read(blobs: &Blobs, digest: &Digest, platform: Platform) -> Result<Chain, Ima
     let bytes = blobs.document(digest)?;
     let document = |expected| move |source| ImageError::Document { digest: *digest, expected, source };
     if let Some(manifest) = select(&bytes, digest, platform)? {
-        return read(blobs, &manifest.digest, platform);
+        return read(blobs, &manifest, platform);
     }
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(document("manifest"))?;
     let config = blobs.document(&manifest.config.digest)?;
@@ -187,26 +189,49 @@ fn read(blobs: &Blobs, digest: &Digest, platform: Platform) -> Result<Chain, Ima
     Ok(Chain::of_image(diff_ids.into_iter().zip(layers)))
 }
 
+/// An index, as far as it has to be understood. Others than clawbuild list platforms clawbuild has no name for.
+#[derive(Deserialize)]
+struct Listing {
+    manifests: Option<Vec<Listed>>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    digest: Digest,
+    platform: Option<ListedPlatform>,
+}
+
+#[derive(Deserialize)]
+struct ListedPlatform {
+    os: String,
+    architecture: String,
+    #[serde(default)]
+    variant: String,
+}
+
+impl fmt::Display for ListedPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
+    }
+}
+
 /// The manifest an index has for the platform; `None` when it is no index.
-fn select(bytes: &[u8], digest: &Digest, platform: Platform) -> Result<Option<Descriptor>, ImageError> {
-    #[derive(serde::Deserialize)]
-    struct Probe {
-        manifests: Option<serde::de::IgnoredAny>,
-    }
-    let document = |source| ImageError::Document { digest: *digest, expected: "manifest", source };
-    let probe: Probe = serde_json::from_slice(bytes).map_err(document)?;
-    if probe.manifests.is_none() {
-        return Ok(None);
-    }
-    let index: Index = serde_json::from_slice(bytes).map_err(document)?;
-    let found = index.manifests.iter().find(|manifest| manifest.platform == Some(platform));
-    match found {
-        Some(manifest) => Ok(Some(manifest.clone())),
-        None => Err(ImageError::NoPlatform {
-            digest: *digest,
-            platform,
-            found: index.manifests.iter().filter_map(|manifest| manifest.platform.map(|p| p.to_string())).collect(),
-        }),
+fn select(bytes: &[u8], digest: &Digest, platform: Platform) -> Result<Option<Digest>, ImageError> {
+    let listing: Listing = serde_json::from_slice(bytes).map_err(|source| ImageError::Document {
+        digest: *digest,
+        expected: "manifest",
+        source,
+    })?;
+    let Some(manifests) = listing.manifests else { return Ok(None) };
+    let named = |listed: &Listed| listed.platform.as_ref().map(ToString::to_string);
+    let fits = |listed: &&Listed| named(listed).and_then(|text| text.parse().ok()) == Some(platform);
+    match manifests.iter().find(fits) {
+        Some(manifest) => Ok(Some(manifest.digest)),
+        None => {
+            let found = manifests.iter().filter_map(named).filter(|text| text != "unknown/unknown").collect();
+            Err(ImageError::NoPlatform { digest: *digest, platform, found })
+        }
     }
 }
 
@@ -217,4 +242,29 @@ fn plain(mut layer: Descriptor) -> Descriptor {
     }
     layer.platform = None;
     layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_searched_for_the_platform_among_strange_ones() {
+        let (amd64, arm64) = (Digest::of("amd64"), Digest::of("arm64"));
+        let entry = |digest: Digest, platform: &str| format!(r#"{{"digest":"{digest}","platform":{platform}}}"#);
+        let entries = [
+            entry(Digest::of("1"), r#"{"os":"unknown","architecture":"unknown"}"#),
+            entry(Digest::of("2"), r#"{"os":"windows","architecture":"amd64","os.version":"10.0"}"#),
+            entry(amd64, r#"{"os":"linux","architecture":"amd64"}"#),
+            entry(arm64, r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#),
+        ];
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        let digest = Digest::of(&index);
+        let select = |platform| select(index.as_bytes(), &digest, platform);
+        assert_eq!(select(Platform::LINUX_AMD64).expect("selects"), Some(amd64));
+        assert_eq!(select(Platform::LINUX_ARM64).expect("selects"), Some(arm64));
+        let error = select(Platform::LINUX_RISCV64).expect_err("there is none").to_string();
+        assert!(error.ends_with("for linux/riscv64, it has: windows/amd64, linux/amd64, linux/arm64/v8"), "{error}");
+        assert_eq!(super::select(b"{\"config\":{}}", &digest, Platform::LINUX_AMD64).expect("parses"), None);
+    }
 }

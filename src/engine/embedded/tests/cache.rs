@@ -12,6 +12,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ("what_is_read_counts", ANY, read_files),
     ("no_cache_runs_every_step", ANY, no_cache),
     ("what_is_missing_or_torn_is_made_again", ANY, damaged),
+    ("a_cache_begins_with_its_seed", ANY, seeded),
+    ("results_are_good_for_the_next_boot", ANY, durable),
 ];
 
 fn second_solve(bench: &Bench, who: Who) {
@@ -108,4 +110,32 @@ fn damaged(bench: &Bench, who: Who) {
     let again = site.solve();
     assert_eq!(again.manifest, whole.manifest);
     assert!(!site.blob(layer).is_empty());
+}
+
+fn seeded(bench: &Bench, who: Who) {
+    let site = bench.site(who, &["seeded"]);
+    assert_eq!(site.solve().log, "seed\nmore\n");
+    assert_eq!(site.solve().log, "seed\nmore\nmore\n");
+}
+
+/// Records say that what they name was synced: those of a build that ended, and those it found that a killed one left.
+fn durable(bench: &Bench, who: Who) {
+    let site = bench.site(who, &["app"]);
+    let records = || {
+        let bucket = site.job.store.join("records/vertices-v1");
+        let fans = fs::read_dir(bucket).expect("a bucket").map(|fan| fan.expect("an entry").path());
+        let files = fans.flat_map(|fan| fs::read_dir(fan).expect("records")).map(|file| file.expect("an entry").path());
+        let records = files.map(|path| (fs::read_to_string(&path).expect("reads"), path));
+        records.filter(|(text, _)| text.contains("durable")).collect::<Vec<_>>()
+    };
+    site.solve();
+    let written = records();
+    assert!(!written.is_empty() && written.iter().all(|(text, _)| text.contains(r#""durable":true"#)), "{written:#?}");
+    for (text, path) in &written {
+        fs::write(path, text.replace(r#""durable":true"#, r#""durable":false"#)).expect("writes");
+    }
+    store::remove_tree(&site.job.store.join("records/images-v1")).expect("removes");
+    assert_eq!(site.solve().misses, 0);
+    let found = records().into_iter().filter(|(text, _)| text.contains(r#""durable":true"#)).count();
+    assert_eq!(found, 1, "the one that was looked at");
 }

@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::Check;
-use crate::fixture::{ANY, Bench, Who};
+use std::process::Command;
+
+use crate::fixture::{ANY, Bench, ROOT, Who};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("a_failing_step_is_told_and_stops_the_others", ANY, failing),
     ("what_is_missing_is_named", ANY, missing),
     ("capabilities_are_compared_first", ANY, capabilities),
+    ("a_full_disk_is_told_and_harms_nothing", ROOT, full_disk),
 ];
 
 fn failing(bench: &Bench, who: Who) {
@@ -49,4 +52,26 @@ fn capabilities(bench: &Bench, who: Who) {
     assert_eq!(error.code, "engine/missing-capability");
     assert!(error.message.contains("`exec.mount.ssh`"), "{}", error.message);
     assert_eq!(report.ran, [""; 0]);
+}
+
+fn full_disk(bench: &Bench, who: Who) {
+    let site = bench.site(who, &["large 40"]);
+    let store = &site.job.store;
+    std::fs::create_dir(store).expect("a directory");
+    let run = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).arg(store).status().expect("it starts");
+        assert!(status.success(), "{program} {arguments:?}");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "size=30m", "tmpfs"]);
+    let report = site.solve();
+    let leftover = site.stored("tmp");
+    run("mount", &["-o", "remount,size=200m"]);
+    let again = site.solve();
+    run("umount", &["--lazy"]);
+    // The step itself is told by the kernel, and says so; the engine's own writing is told as what it is.
+    let error = report.error();
+    let told = error.related.iter().any(|line| line.contains("No space left")) || error.code == "store/full";
+    assert!(told, "{error:#?}");
+    assert_eq!(leftover.len(), 0);
+    assert_eq!(again.layers.len(), 3, "{again:#?}");
 }

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const WORKER: &str = "CLAWBUILD_TEST_WORKER";
 
 /// Programs the base has.
-const PROGRAMS: [&str; 14] =
-    ["sh", "cat", "chmod", "chown", "cp", "echo", "ln", "ls", "mkdir", "mv", "rm", "sleep", "stat", "touch"];
+const PROGRAMS: [&str; 15] =
+    ["sh", "cat", "chmod", "chown", "cp", "echo", "head", "ln", "ls", "mkdir", "mv", "rm", "sleep", "stat", "touch"];
 
 /// A user nobody else is, for the tests run by root.
 const ORDINARY: u32 = 54_322;
@@ -38,6 +38,7 @@ pub(crate) enum Who {
 }
 
 pub(crate) const ALL: &[Who] = &[Who::Root, Who::Range, Who::Single];
+pub(crate) const ROOT: &[Who] = &[Who::Root];
 pub(crate) const ANY: &[Who] = &[Who::Root, Who::Single];
 
 impl Who {

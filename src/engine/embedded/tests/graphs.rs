@@ -23,6 +23,8 @@ pub(crate) fn definition(name: &str, base: Digest) -> Definition {
         ("fail", script) => fail(&graph, &base, script),
         ("secret", _) => secret(&graph, &base),
         ("agent", _) => agent(&graph, &base),
+        ("seeded", _) => seeded(&graph, &base),
+        ("large", megabytes) => large(&graph, &base, megabytes),
         ("many", _) => many(&graph, &base),
         (name, _) => panic!("no graph {name}"),
     };
@@ -205,6 +207,27 @@ fn secret(graph: &Graph, base: &Output) -> Output {
 fn agent(graph: &Graph, base: &Output) -> Output {
     let exec = Exec::on(base, shell("true")).mount("/agent", llb::Ssh::new("default")).with_name("agent");
     graph.exec(exec).rootfs().clone()
+}
+
+/// A cache that holds something at first.
+fn seeded(graph: &Graph, base: &Output) -> Output {
+    let seed = graph.file(File::on(llb::Tree::Scratch).mkfile(MkfileAction::new("/count", "seed\n")).with_name("seed"));
+    let script = "echo more >> /cache/count; cat /cache/count";
+    graph
+        .exec(
+            Exec::on(base, shell(script))
+                .mount("/cache", Cache::new("seeded", CacheSharing::Locked).seed(&seed))
+                .ignore_cache()
+                .with_name("use"),
+        )
+        .rootfs()
+        .clone()
+}
+
+/// A step that leaves a large file, as slow to compress as can be.
+fn large(graph: &Graph, base: &Output, megabytes: &str) -> Output {
+    let script = format!("head -c {megabytes}M /dev/urandom > /large");
+    graph.exec(Exec::on(base, shell(&script)).with_name("large")).rootfs().clone()
 }
 
 /// Several steps beside each other, and a chain of twelve.
