@@ -2,6 +2,7 @@
 
 mod dotenv;
 mod json;
+mod toml;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,6 +17,8 @@ pub(crate) enum Format {
     Json,
     /// JSON5.
     Json5,
+    /// TOML 1.0.
+    Toml,
     /// `NAME=value` lines.
     Env,
 }
@@ -26,6 +29,7 @@ impl Format {
         Some(match name {
             "json" => Self::Json,
             "json5" => Self::Json5,
+            "toml" => Self::Toml,
             "env" => Self::Env,
             _ => return None,
         })
@@ -35,7 +39,7 @@ impl Format {
     pub(crate) fn empty_document(self) -> &'static str {
         match self {
             Self::Json | Self::Json5 => "{}\n",
-            Self::Env => "",
+            Self::Toml | Self::Env => "",
         }
     }
 }
@@ -83,6 +87,7 @@ pub(crate) fn check(format: Format, text: &str) -> Result<(), EditError> {
     match format {
         Format::Json => crate::json::parse(text, Dialect::Json).map(drop)?,
         Format::Json5 => crate::json::parse(text, Dialect::Json5).map(drop)?,
+        Format::Toml => toml::check(text)?,
         Format::Env => dotenv::check(text)?,
     }
     Ok(())
@@ -96,6 +101,7 @@ pub(crate) fn set(format: Format, text: &str, key: &[String], value: &Value) -> 
     match format {
         Format::Json => json::set(Dialect::Json, text, key, value),
         Format::Json5 => json::set(Dialect::Json5, text, key, value),
+        Format::Toml => toml::set(text, key, value),
         Format::Env => dotenv::set(text, key, value),
     }
 }
