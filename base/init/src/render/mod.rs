@@ -3,6 +3,7 @@
 mod dotenv;
 mod json;
 mod toml;
+mod yaml;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -19,6 +20,8 @@ pub(crate) enum Format {
     Json5,
     /// TOML 1.0.
     Toml,
+    /// YAML, of which block mappings and sequences can be changed.
+    Yaml,
     /// `NAME=value` lines.
     Env,
 }
@@ -30,6 +33,7 @@ impl Format {
             "json" => Self::Json,
             "json5" => Self::Json5,
             "toml" => Self::Toml,
+            "yaml" => Self::Yaml,
             "env" => Self::Env,
             _ => return None,
         })
@@ -39,7 +43,7 @@ impl Format {
     pub(crate) fn empty_document(self) -> &'static str {
         match self {
             Self::Json | Self::Json5 => "{}\n",
-            Self::Toml | Self::Env => "",
+            Self::Toml | Self::Yaml | Self::Env => "",
         }
     }
 }
@@ -88,6 +92,7 @@ pub(crate) fn check(format: Format, text: &str) -> Result<(), EditError> {
         Format::Json => crate::json::parse(text, Dialect::Json).map(drop)?,
         Format::Json5 => crate::json::parse(text, Dialect::Json5).map(drop)?,
         Format::Toml => toml::check(text)?,
+        Format::Yaml => yaml::check(text)?,
         Format::Env => dotenv::check(text)?,
     }
     Ok(())
@@ -102,6 +107,7 @@ pub(crate) fn set(format: Format, text: &str, key: &[String], value: &Value) -> 
         Format::Json => json::set(Dialect::Json, text, key, value),
         Format::Json5 => json::set(Dialect::Json5, text, key, value),
         Format::Toml => toml::set(text, key, value),
+        Format::Yaml => yaml::set(text, key, value),
         Format::Env => dotenv::set(text, key, value),
     }
 }

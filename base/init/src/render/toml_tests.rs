@@ -186,7 +186,7 @@ fn any_document_takes_any_key_and_keeps_the_rest() {
         "x.y",
     ];
     let mut set_count = 0;
-    for _ in 0..3_000 {
+    for _ in 0..800 {
         let mut document: String = lines.iter().filter(|_| pick(8) > 0).copied().collect();
         if pick(3) == 0 {
             let mut at = pick(document.len());
@@ -206,5 +206,5 @@ fn any_document_takes_any_key_and_keeps_the_rest() {
         }
         set_count += 1;
     }
-    assert!(set_count > 1_000, "{set_count}");
+    assert!(set_count > 250, "{set_count}");
 }
