@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use oci::layer::Snapshot;
 use oci::layer::compress::Compression;
 use oci::layer::diff;
-use oci::layer::Snapshot;
 use support::{Docker, run, tool};
 
 use crate::Bench;
