@@ -143,11 +143,12 @@ fn libraries_in(
         let object = elf::shared_object(&|at, buf: &mut [u8]| content.read_at(spools, at, buf))
             .map_err(AssembleError::io("read the spooled file", file.as_str()))?;
         let Some(object) = object.filter(|object| object.machine == machine.elf) else { continue };
-        let real = tree.resolve(&file);
         let soname = object.soname.unwrap_or_else(|| file.name().to_owned());
         // A library is found under its own name, which packages ship as a link where it is not the file's; and under
-        // the name of any other link to a file that has its own name.
-        let name = if real != file && real.name() == soname { file.name().to_owned() } else { soname };
+        // the name of the link for the linker, `libx.so` to `libx.so.1`.
+        let is_link = tree.links.contains_key(&file);
+        let for_linker = is_link && file.name().ends_with(".so") && soname.starts_with(file.name());
+        let name = if for_linker { file.name().to_owned() } else { soname };
         let named = place.join(&name);
         if tree.exists(named.as_str()) {
             found.insert(name.clone(), format!("{directory}/{name}"));
