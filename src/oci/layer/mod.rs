@@ -11,6 +11,8 @@ use diag::{Diagnostic, codes};
 mod chain;
 mod inode;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 pub mod apply;
 pub mod compress;

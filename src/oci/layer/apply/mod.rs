@@ -190,6 +190,10 @@ impl<'a> Meaning<'a> {
         use super::tar::{Device, Kind, WHITEOUT_PREFIX, split};
 
         let (parent, name) = split(&entry.path);
+        // What is below a mark can neither be a directory's content nor removed.
+        if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(WHITEOUT_PREFIX)) {
+            return Err(ApplyError::Whiteout { path: text(&entry.path) });
+        }
         let meaning = match name.strip_prefix(WHITEOUT_PREFIX) {
             None if name.is_empty() => Self::Ignored,
             None if entry.kind == Kind::CharDevice(Device { major: 0, minor: 0 }) => Self::Whiteout(name),

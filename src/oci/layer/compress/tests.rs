@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use proptest::prelude::*;
 
 use super::*;
+use crate::layer::testing::cases;
 use crate::{Digest, media_type};
 
 fn threads(count: usize) -> NonZeroUsize {
@@ -154,7 +155,7 @@ fn a_full_sink_is_an_error_not_a_hang() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(cases(32))]
     #[test]
     fn what_is_compressed_comes_back(
         input in prop::collection::vec(any::<u8>(), 0..50_000), step in 1..9000_usize, count in 1..5_usize,

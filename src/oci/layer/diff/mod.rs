@@ -93,9 +93,8 @@ pub fn write_layer<W: Write>(
 ) -> Result<u64, DiffError> {
     let lower = Chain::new(lower.iter().map(open).collect::<Result<_, _>>()?);
     let upper = open(upper)?;
-    let level = lower.root();
     let mut differ = Differ { lower, changes: ChangeWriter::new(&upper, epoch, tar) };
-    differ.walk(b"", &level, Visible::Merged)?;
+    differ.walk(Visible::Merged)?;
     Ok(differ.changes.written())
 }
 
@@ -138,24 +137,19 @@ struct Differ<'a, W> {
 
 /// A directory being walked. Its descriptors are closed while its subdirectories are walked, so that neither depth nor
 /// the number of snapshots uses them up.
-struct Directory<'a> {
-    path: &'a [u8],
-    level: &'a Level,
+struct Directory {
+    path: Vec<u8>,
+    /// What the lower snapshots have here.
+    level: Level,
+    visible: Visible,
+    /// Names still to come.
+    names: std::vec::IntoIter<Box<[u8]>>,
     open: Option<(OwnedFd, OpenLevel)>,
 }
 
-impl Directory<'_> {
-    fn open(&mut self, upper: &Tree, lower: &Chain) -> Result<&(OwnedFd, OpenLevel), DiffError> {
-        if self.open.is_none() {
-            let both = upper.directory(self.path).and_then(|upper| Ok((upper, lower.enter(self.level, self.path)?)));
-            self.open = Some(both.map_err(|source| failed(self.path, source))?);
-        }
-        Ok(self.open.as_ref().expect("it was just opened"))
-    }
-
-    fn close(&mut self) {
-        self.open = None;
-    }
+fn open_both(upper: &Tree, lower: &Chain, level: &Level, path: &[u8]) -> Result<(OwnedFd, OpenLevel), DiffError> {
+    let both = upper.directory(path).and_then(|upper| Ok((upper, lower.enter(level, path)?)));
+    both.map_err(|source| failed(path, source))
 }
 
 fn failed(path: &[u8], source: io::Error) -> DiffError {
@@ -163,54 +157,73 @@ fn failed(path: &[u8], source: io::Error) -> DiffError {
 }
 
 impl<W: Write> Differ<'_, W> {
-    fn walk(&mut self, path: &[u8], level: &Level, visible: Visible) -> Result<(), DiffError> {
-        let upper = self.changes.upper();
-        let mut directory = Directory { path, level, open: None };
-        let (fd, open_level) = directory.open(upper, &self.lower)?;
-        let mut names = chain::names(fd.as_fd()).map_err(|source| failed(path, source))?;
-        if visible == Visible::UpperOnly {
-            names.extend(Chain::names(open_level).map_err(|source| failed(path, source))?);
-            names.sort_unstable();
-            names.dedup();
-        }
-        for name in names {
-            let path = join(path, &name);
-            let (fd, open_level) = directory.open(upper, &self.lower)?;
-            let fail = |source| failed(&path, source);
-            let inode = upper.inode(fd.as_fd(), &name, &path).map_err(fail)?;
-            let below = self.lower.lookup(open_level, &name, &path).map_err(fail)?;
-            let inode = match inode {
-                Some(inode) if inode.kind != InodeKind::Whiteout => inode,
-                // Removed by a whiteout, or by not being in a directory that hides all below.
-                _ => {
-                    if below.is_some() {
-                        self.changes.removed(&path)?;
-                    }
-                    continue;
-                }
+    fn walk(&mut self, root: Visible) -> Result<(), DiffError> {
+        // On the heap, not the stack: how deep a tree is, is up to whoever made it.
+        let mut directories = vec![self.enter(Vec::new(), self.lower.root(), root)?];
+        while let Some(directory) = directories.last_mut() {
+            let Some(name) = directory.names.next() else {
+                directories.pop();
+                continue;
             };
-            if let Some(feature) = inode.feature {
-                return Err(DiffError::Feature { path: String::from_utf8_lossy(&path).into_owned(), feature });
-            }
-            let source = Source { directory: fd.as_fd(), name: &name, path: &path, inode: &inode };
-            let same = match &below {
-                Some(below) => self.same(open_level, below, &source).map_err(fail)?,
-                None => false,
-            };
-            if !same {
-                self.changes.changed(&source)?;
-            } else if visible == Visible::UpperOnly && inode.is_linked() {
-                self.changes.unchanged_link(&source)?;
-            }
-            if inode.is_directory() {
-                directory.close();
-                let opaque = inode.opaque && below.is_some();
-                let inside = if opaque { Visible::UpperOnly } else { visible };
-                let level = below.map(|below| below.level).unwrap_or_default();
-                self.walk(&path, &level, inside)?;
+            if let Some(inside) = self.visit(directory, &name)? {
+                directory.open = None;
+                directories.push(inside);
             }
         }
         Ok(())
+    }
+
+    fn enter(&self, path: Vec<u8>, level: Level, visible: Visible) -> Result<Directory, DiffError> {
+        let (upper, lower) = open_both(self.changes.upper(), &self.lower, &level, &path)?;
+        let mut names = chain::names(upper.as_fd()).map_err(|source| failed(&path, source))?;
+        if visible == Visible::UpperOnly {
+            names.extend(Chain::names(&lower).map_err(|source| failed(&path, source))?);
+            names.sort_unstable();
+            names.dedup();
+        }
+        Ok(Directory { path, level, visible, names: names.into_iter(), open: Some((upper, lower)) })
+    }
+
+    /// Looks at one name; gives what to walk next where it is a directory.
+    fn visit(&mut self, directory: &mut Directory, name: &[u8]) -> Result<Option<Directory>, DiffError> {
+        let upper = self.changes.upper();
+        let visible = directory.visible;
+        let (fd, open_level) = match &mut directory.open {
+            Some(open) => open,
+            closed => closed.insert(open_both(upper, &self.lower, &directory.level, &directory.path)?),
+        };
+        let path = join(&directory.path, name);
+        let fail = |source| failed(&path, source);
+        let inode = upper.inode(fd.as_fd(), name, &path).map_err(fail)?;
+        let below = self.lower.lookup(open_level, name, &path).map_err(fail)?;
+        let inode = match inode {
+            Some(inode) if inode.kind != InodeKind::Whiteout => inode,
+            // Removed by a whiteout, or by not being in a directory that hides all below.
+            _ => {
+                if below.is_some() {
+                    self.changes.removed(&path)?;
+                }
+                return Ok(None);
+            }
+        };
+        if let Some(feature) = inode.feature {
+            return Err(DiffError::Feature { path: String::from_utf8_lossy(&path).into_owned(), feature });
+        }
+        let source = Source { directory: fd.as_fd(), name, path: &path, inode: &inode };
+        let same = match &below {
+            Some(below) => self.same(open_level, below, &source).map_err(fail)?,
+            None => false,
+        };
+        if !same {
+            self.changes.changed(&source)?;
+        } else if visible == Visible::UpperOnly && inode.is_linked() {
+            self.changes.unchanged_link(&source)?;
+        }
+        if !inode.is_directory() {
+            return Ok(None);
+        }
+        let inside = if inode.opaque && below.is_some() { Visible::UpperOnly } else { visible };
+        self.enter(path, below.map(|below| below.level).unwrap_or_default(), inside).map(Some)
     }
 
     fn same(&self, level: &OpenLevel, below: &Found, above: &Source<'_>) -> io::Result<bool> {

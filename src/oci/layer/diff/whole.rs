@@ -1,7 +1,6 @@
 //! Whole trees: what a chain of snapshots shows, and how two such trees differ.
 
 use std::io::Write;
-use std::os::fd::AsFd as _;
 
 use super::changes::{ChangeWriter, Source};
 use super::{DiffError, Differ, Visible, failed, open};
@@ -20,7 +19,7 @@ pub fn write_tree<W: Write>(tree: &[Snapshot], epoch: Option<i64>, tar: &mut Tar
     let top = open(top)?;
     let chain = Chain::new(tree.iter().map(open).collect::<Result<_, _>>()?);
     let mut changes = ChangeWriter::new(&top, epoch, tar);
-    walk(&chain, &mut changes, b"", &chain.root())?;
+    walk(&chain, &mut changes)?;
     Ok(changes.written())
 }
 
@@ -36,41 +35,44 @@ pub fn write_difference<W: Write>(
 ) -> Result<u64, DiffError> {
     let lower = Chain::new(lower.iter().map(open).collect::<Result<_, _>>()?);
     let upper = open(upper)?;
-    let level = lower.root();
     let mut differ = Differ { lower, changes: ChangeWriter::new(&upper, None, tar) };
-    differ.walk(b"", &level, Visible::UpperOnly)?;
+    differ.walk(Visible::UpperOnly)?;
     Ok(differ.changes.written())
 }
 
-fn walk<W: Write>(
-    chain: &Chain,
-    changes: &mut ChangeWriter<'_, W>,
-    path: &[u8],
-    level: &Level,
-) -> Result<(), DiffError> {
-    let enter = || chain.enter(level, path).map_err(|source| failed(path, source));
-    let here = enter()?;
-    let names = Chain::names(&here).map_err(|source| failed(path, source))?;
-    let mut open: Option<OpenLevel> = Some(here);
-    for name in names {
-        let path = join(path, &name);
-        let fail = |source| failed(&path, source);
-        // Closed while a subdirectory is walked, so that depth does not use up descriptors.
-        let here = match open.take() {
-            Some(here) => here,
-            None => enter()?,
-        };
-        let Some(found) = chain.lookup(&here, &name, &path).map_err(fail)? else {
-            open = Some(here);
+/// A directory being walked; see [`super::Directory`].
+struct Directory {
+    path: Vec<u8>,
+    level: Level,
+    names: std::vec::IntoIter<Box<[u8]>>,
+    open: Option<OpenLevel>,
+}
+
+fn enter(chain: &Chain, path: Vec<u8>, level: Level) -> Result<Directory, DiffError> {
+    let open = chain.enter(&level, &path).and_then(|open| Ok((Chain::names(&open)?, open)));
+    let (names, open) = open.map_err(|source| failed(&path, source))?;
+    Ok(Directory { path, level, names: names.into_iter(), open: Some(open) })
+}
+
+fn walk<W: Write>(chain: &Chain, changes: &mut ChangeWriter<'_, W>) -> Result<(), DiffError> {
+    let mut directories = vec![enter(chain, Vec::new(), chain.root())?];
+    while let Some(Directory { path, level, names, open }) = directories.last_mut() {
+        let Some(name) = names.next() else {
+            directories.pop();
             continue;
         };
+        let here = match &mut *open {
+            Some(here) => here,
+            closed => closed.insert(chain.enter(level, path).map_err(|source| failed(path, source))?),
+        };
+        let path = join(path, &name);
+        let fail = |source| failed(&path, source);
+        let Some(found) = chain.lookup(here, &name, &path).map_err(fail)? else { continue };
         let directory = here.directory(&found).map_err(fail)?;
-        changes.changed(&Source { directory: directory.as_fd(), name: &name, path: &path, inode: &found.inode })?;
+        changes.changed(&Source { directory, name: &name, path: &path, inode: &found.inode })?;
         if found.inode.is_directory() {
-            drop(here);
-            walk(chain, changes, &path, &found.level)?;
-        } else {
-            open = Some(here);
+            *open = None;
+            directories.push(enter(chain, path, found.level)?);
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Digest;
+use crate::layer::testing::cases;
 
 fn bytes_of(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
     let mut writer = TarWriter::new(Vec::new());
@@ -142,6 +143,8 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
 }
 
 proptest! {
+    #![proptest_config(cases(200))]
+
     #[test]
     fn what_is_written_is_read(entries in prop::collection::vec(entry(), 0..12)) {
         prop_assert_eq!(read_all(&bytes_of(&entries)).unwrap(), entries);

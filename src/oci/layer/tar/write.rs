@@ -1,5 +1,6 @@
 //! The writer.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::entry::{Device, Entry, Kind, split};
@@ -16,6 +17,8 @@ pub struct TarWriter<W> {
     sink: W,
     offset: u64,
     buffer: Vec<u8>,
+    /// The devices so far. BuildKit takes a link's header from the inode, so one to a device has its numbers.
+    devices: HashMap<Vec<u8>, Device>,
 }
 
 const COPY_BUFFER: usize = 128 * 1024;
@@ -23,7 +26,7 @@ const COPY_BUFFER: usize = 128 * 1024;
 impl<W: Write> TarWriter<W> {
     /// Writes to `sink`, in small pieces for headers and large ones for content.
     pub fn new(sink: W) -> Self {
-        Self { sink, offset: 0, buffer: Vec::new() }
+        Self { sink, offset: 0, buffer: Vec::new(), devices: HashMap::new() }
     }
 
     /// Writes one entry. For a file, exactly as many bytes of `content` are taken as the entry says.
@@ -89,7 +92,14 @@ impl<W: Write> TarWriter<W> {
 
     fn append_header(&mut self, entry: &Entry) -> Result<(), TarError> {
         check_path(&entry.path)?;
-        let fields = Fields::of(entry)?;
+        let mut fields = Fields::of(entry)?;
+        match &entry.kind {
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+                self.devices.insert(entry.path.clone(), *device);
+            }
+            Kind::HardLink { target } => fields.device = self.devices.get(target).copied().unwrap_or(fields.device),
+            Kind::File { .. } | Kind::Directory | Kind::Symlink { .. } | Kind::Fifo => {}
+        }
         let records = fields.records(entry).map_err(|problem| TarError::Header { offset: self.offset, problem })?;
         if records.is_empty() {
             return self.put(&fields.ustar().0);
