@@ -5,6 +5,7 @@
 mod caps;
 mod decode;
 mod definition;
+pub mod dockerfile;
 mod dump;
 mod encode;
 mod exec;

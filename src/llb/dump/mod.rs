@@ -39,7 +39,7 @@ impl Definition {
 
     /// One JSON object per line and op, in the form of `buildctl debug dump-llb`.
     #[must_use]
-    pub fn to_json_lines(&self) -> String {
+    pub fn to_json(&self) -> String {
         json::dump(self)
     }
 }
@@ -65,7 +65,7 @@ pub(crate) fn summary(op: &Op) -> String {
     }
 }
 
-fn file_action(kind: &FileActionKind) -> String {
+pub(crate) fn file_action(kind: &FileActionKind) -> String {
     match kind {
         FileActionKind::Copy(copy) => format!("copy {} {}", copy.src, copy.dest),
         FileActionKind::Mkfile(mkfile) => format!("mkfile {}", mkfile.path),

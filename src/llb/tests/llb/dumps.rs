@@ -54,7 +54,7 @@ fn mermaid() {
 
 #[test]
 fn json() {
-    let lines = sample().to_json_lines();
+    let lines = sample().to_json();
     for line in lines.lines() {
         serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
     }
