@@ -145,7 +145,7 @@ fn stages_come_before_those_that_refer_to_them() {
 #[test]
 fn a_tree_used_twice_is_not_built_upon_in_place() {
     let graph = graph();
-    let shared = graph.file(File::on(&base()).mkdir(MkdirAction::new("/shared")));
+    let shared = graph.file(File::on(base()).mkdir(MkdirAction::new("/shared")));
     let one = graph.file(File::on(&shared).mkdir(MkdirAction::new("/one")));
     let copy = CopyAction { dir_copy_contents: true, ..CopyAction::new("/", "/both") };
     let text = text(&graph.file(File::on(&one).copy_with(&shared, copy)));
@@ -209,9 +209,9 @@ fn what_has_no_instruction() {
 fn paths_are_quoted() {
     let graph = graph();
     let copy = CopyAction { dir_copy_contents: true, ..CopyAction::new("/a $b", "/c[1] \"d\"") };
-    let head = graph.file(File::on(&base()).copy_with(graph.local(LocalSource::new("c")), copy));
+    let head = graph.file(File::on(base()).copy_with(graph.local(LocalSource::new("c")), copy));
     assert!(text(&head).contains(r#" ["/a \\$b","/c[1] \\\"d\\\""]"#), "{}", text(&head));
     let star = CopyAction { dir_copy_contents: true, ..CopyAction::new("/a*[b", "/c") };
-    let head = graph.file(File::on(&base()).copy_with(graph.local(LocalSource::new("c")), star));
+    let head = graph.file(File::on(base()).copy_with(graph.local(LocalSource::new("c")), star));
     assert!(text(&head).contains(r#" ["/a[*][[]b","/c"]"#), "{}", text(&head));
 }
