@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::error::{FileOpError, shown};
 use super::file::{self, SourceOwners, proc_path};
+use super::share::{self, Origin};
 use super::target::{NewDirectory, Target, set_times};
 use super::{Source, glob, lexical, timespec, unpack};
 use crate::context::patterns::{Inherited, Patterns};
@@ -60,6 +61,9 @@ pub(super) fn copy(
             exclude: patterns(&action.exclude)?,
             replace: action.always_replace,
             links: HashMap::new(),
+            made: Vec::new(),
+            shared: HashMap::new(),
+            origins: Vec::new(),
             levels: Vec::new(),
             target,
         };
@@ -84,8 +88,14 @@ struct Copier<'c, 't, 's> {
     include: Option<Patterns>,
     exclude: Option<Patterns>,
     replace: bool,
-    /// The first copy of each file with several names, by the file's number.
-    links: HashMap<u64, PathBuf>,
+    /// The first copy of each file with several names, by the file's snapshot and number.
+    links: HashMap<(usize, u64), PathBuf>,
+    /// Directories made for this copy to go into.
+    made: Vec<PathBuf>,
+    /// The snapshots of files that were shared instead of copied, by their numbers.
+    shared: HashMap<u64, usize>,
+    /// The directories of snapshots that the directory of what is copied consists of.
+    origins: Vec<Origin>,
     /// The directories being copied, outermost first.
     levels: Vec<Level>,
 }
@@ -101,6 +111,10 @@ struct Level {
     path: PathBuf,
     /// Where it is copied to. With patterns, not before something in it is copied.
     target: Option<Rc<OwnedFd>>,
+    /// Whether that is past the overlay, where files can be shared.
+    direct: bool,
+    /// The directories of snapshots it consists of.
+    origins: Vec<Origin>,
 }
 
 /// A file of the source and the place it is copied to.
@@ -136,7 +150,7 @@ impl Copier<'_, '_, '_> {
             true => Some(dest),
             false => dest.parent(),
         };
-        let mut made = self.target.make_directories(asked.unwrap_or(Path::new("")), parents)?;
+        self.made = self.target.make_directories(asked.unwrap_or(Path::new("")), parents)?;
         let there = self.target.stat(dest)?;
         let into_directory = there.is_some_and(|there| is(&there, FileType::Directory));
         let path = match (directory, action.dir_copy_contents) {
@@ -148,15 +162,20 @@ impl Copier<'_, '_, '_> {
             true => Some(path.as_path()),
             false => path.parent(),
         };
-        made.extend(self.target.make_directories(parent.unwrap_or(Path::new("")), parents)?);
+        self.made.extend(self.target.make_directories(parent.unwrap_or(Path::new("")), parents)?);
 
         let above = source_path.parent().unwrap_or(Path::new(""));
         let above = root.open(above, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
         let above = Rc::new(above.map_err(FileOpError::io("open", src))?);
         let name = source_path.file_name().unwrap_or(OsStr::new(".")).to_owned();
+        let names = source_path.parent().into_iter().flatten();
+        self.origins = names.fold(share::origins(self.source.layers), |origins, name| share::descend(&origins, name));
         let item = Item { directory: above, name: &name, source_path, path, below: String::new() };
         self.item(item, false, &Matched::default())?;
-        for path in made.iter().rev() {
+        if let Some(sharing) = &mut self.target.sharing {
+            sharing.note(std::mem::take(&mut self.shared).into_keys());
+        }
+        for path in self.made.iter().rev() {
             self.target.untouch(path);
             self.target.set_time(path, parents.time.unwrap_or(self.target.epoch))?;
         }
@@ -207,6 +226,7 @@ impl Copier<'_, '_, '_> {
         let opened = rustix::fs::openat(&*item.directory, item.name, flags, Mode::empty());
         let opened = opened.map_err(FileOpError::io("open", &item.source_path))?;
         let Item { directory, name, source_path, path, below } = item;
+        let origins = share::descend(self.origins(), name);
         self.levels.push(Level {
             source: Rc::new(opened),
             stat,
@@ -215,6 +235,8 @@ impl Copier<'_, '_, '_> {
             source_path,
             path,
             target: None,
+            direct: false,
+            origins,
         });
         let mut created = false;
         if included {
@@ -234,6 +256,11 @@ impl Copier<'_, '_, '_> {
             self.target.untouch(&level.path);
         }
         Ok(())
+    }
+
+    /// Where the directory being copied comes from.
+    fn origins(&self) -> &[Origin] {
+        self.levels.last().map_or(&self.origins, |level| &level.origins)
     }
 
     fn children(&mut self, below: &str, matched: &Matched) -> Result<(), FileOpError> {
@@ -293,7 +320,13 @@ impl Copier<'_, '_, '_> {
         let Some(level) = self.levels.get(number) else { return Ok(false) };
         let (path, stat) = (level.path.clone(), level.stat);
         let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-        if self.replace && self.target.stat(&path)?.is_some_and(|there| !is(&there, FileType::Directory)) {
+        let above = number.checked_sub(1).and_then(|above| self.levels.get(above));
+        let inside_direct = above.is_some_and(|above| above.direct);
+        // What is made past the overlay must not be looked for through it before: it would remember that nothing is there.
+        if !inside_direct
+            && self.replace
+            && self.target.stat(&path)?.is_some_and(|there| !is(&there, FileType::Directory))
+        {
             self.target.remove(&path)?;
         }
         let (parent, name) = match number.checked_sub(1).and_then(|above| self.levels.get(above)?.target.clone()) {
@@ -318,8 +351,15 @@ impl Copier<'_, '_, '_> {
         } else if overwrite {
             rustix::fs::fchmod(&opened, mode).map_err(FileOpError::io("set the mode of", &path))?;
         }
+        let (opened, direct) = match &self.target.sharing {
+            Some(_) if inside_direct => (opened, true),
+            Some(sharing) if created || self.made.contains(&path) => {
+                (sharing.directory(&path).map_err(FileOpError::io("open", &path))?, true)
+            }
+            Some(_) | None => (opened, false),
+        };
         if let Some(level) = self.levels.get_mut(number) {
-            level.target = Some(Rc::new(opened));
+            (level.target, level.direct) = (Some(Rc::new(opened)), direct);
         }
         Ok(created)
     }
@@ -335,6 +375,9 @@ impl Copier<'_, '_, '_> {
                 (Rc::new(parent), name)
             }
         };
+        if self.share(item, stat, &parent, name)? {
+            return Ok(());
+        }
         match self.make(item, stat, &parent, name) {
             // Something is there: it makes way, unless it is a directory.
             Err(Errno::EXIST) => {
@@ -352,6 +395,46 @@ impl Copier<'_, '_, '_> {
         self.set_attributes(&item.directory, item.name, &item.source_path, path, stat)
     }
 
+    /// Makes the copy another name of the source's file, if nothing is to tell them apart.
+    fn share(&mut self, item: &Item<'_>, stat: &Stat, parent: &OwnedFd, name: &OsStr) -> Result<bool, FileOpError> {
+        let (Some(level), Some(sharing)) = (self.levels.last().filter(|level| level.direct), &self.target.sharing)
+        else {
+            return Ok(false);
+        };
+        let mode = self.mode.is_none_or(|mode| mode & 0o7777 == stat.st_mode & 0o7777);
+        let time = self.time.is_none_or(|time| time == file::times(stat).last_modification);
+        if !mode || !time || !is(stat, FileType::RegularFile) {
+            return Ok(false);
+        }
+        if let Some(owner) = self.owner {
+            let reachable = proc_path(item.directory.as_fd(), item.name);
+            let own = self.owners.of(&item.source_path, &reachable, stat);
+            if own.map_err(FileOpError::io("read the owner of", &item.source_path))? != owner {
+                return Ok(false);
+            }
+        }
+        let Some(found) = share::locate(&level.origins, item.name) else { return Ok(false) };
+        let key = (found.layer(), stat.st_ino);
+        if let Some(first) = self.links.get(&key) {
+            let shared = self.shared.contains_key(&stat.st_ino);
+            return if shared {
+                self.link(first, parent, name).map(|()| true).map_err(FileOpError::io("link", &item.path))
+            } else {
+                Ok(false)
+            };
+        }
+        let elsewhere = self.shared.get(&stat.st_ino).is_some_and(|layer| *layer != found.layer());
+        let Some(layer) = self.source.layers.get(found.layer()) else { return Ok(false) };
+        if elsewhere || !sharing.link(layer, &found, stat, name, parent.as_fd()) {
+            return Ok(false);
+        }
+        self.shared.insert(stat.st_ino, found.layer());
+        if stat.st_nlink > 1 {
+            self.links.insert(key, item.path.clone());
+        }
+        Ok(true)
+    }
+
     /// Makes the copy, with its content but without its attributes. Fails with `EXIST` if something is there.
     fn make(&mut self, item: &Item<'_>, stat: &Stat, parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -361,18 +444,19 @@ impl Copier<'_, '_, '_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                if stat.st_nlink > 1
-                    && let Some(first) = self.links.get(&stat.st_ino)
-                {
-                    let root = self.target.root.directory();
-                    return rustix::fs::linkat(root, first, parent, name, AtFlags::empty());
+                let linked = (stat.st_nlink > 1).then(|| {
+                    let layer = share::locate(self.origins(), item.name).map_or(usize::MAX, |found| found.layer());
+                    (layer, stat.st_ino)
+                });
+                if let Some(first) = linked.and_then(|linked| self.links.get(&linked)) {
+                    return self.link(first, parent, name);
                 }
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let from = rustix::fs::openat(&*item.directory, item.name, flags, Mode::empty())?;
                 let to = create()?;
                 file::copy_content(&from, &to, stat.st_size.cast_unsigned()).map_err(failed)?;
-                if stat.st_nlink > 1 {
-                    self.links.insert(stat.st_ino, item.path.clone());
+                if let Some(linked) = linked {
+                    self.links.insert(linked, item.path.clone());
                 }
                 Ok(())
             }
@@ -389,6 +473,19 @@ impl Copier<'_, '_, '_> {
                 self.target.owners.make_device(place, kind, device, 0o600).map_err(failed)
             }
             FileType::Directory => Err(Errno::ISDIR),
+        }
+    }
+
+    /// Makes another name of an earlier copy.
+    fn link(&self, first: &Path, parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+        let direct = self.levels.last().is_some_and(|level| level.direct);
+        match (&self.target.sharing, first.file_name()) {
+            // Past the overlay, both names have to be.
+            (Some(sharing), Some(original)) if direct => {
+                let directory = sharing.directory(first.parent().unwrap_or(Path::new("")))?;
+                rustix::fs::linkat(directory, original, parent, name, AtFlags::empty())
+            }
+            _ => rustix::fs::linkat(self.target.root.directory(), first, parent, name, AtFlags::empty()),
         }
     }
 
@@ -432,7 +529,7 @@ impl Copier<'_, '_, '_> {
         set_times(parent.as_fd(), name, path, &self.times(stat))?;
         if !symlink {
             let place = self.place(&parent, name, path);
-            file::copy_attributes(&reachable, self.target, place)
+            file::copy_attributes(&reachable, &mut self.target.owners, place)
                 .map_err(FileOpError::io("copy the attributes of", source_path))?;
         }
         Ok(())

@@ -7,13 +7,13 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use oci::layer::ownership::{OWNER, Owner, Ownership, Place, SymlinkOwners};
+use oci::layer::ownership::{OWNER, Owner, Owners, Ownership, Place, SymlinkOwners};
 use oci::layer::{DeviceKind, Snapshot};
 use rustix::fs::{FileType, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::Source;
-use super::target::Target;
+use super::target::recorded_owner;
 use crate::embedded::mount::xattr;
 
 const CAPABILITY: &CStr = c"security.capability";
@@ -74,7 +74,7 @@ pub(super) fn proc_path(directory: BorrowedFd<'_>, name: &OsStr) -> PathBuf {
 
 /// Copies extended attributes, but for the recorded owner. What the filesystem or the kernel does not allow is left out, as
 /// in BuildKit.
-pub(super) fn copy_attributes(from: &Path, target: &mut Target<'_>, place: Place<'_>) -> io::Result<()> {
+pub(super) fn copy_attributes(from: &Path, owners: &mut Owners, place: Place<'_>) -> io::Result<()> {
     let to = proc_path(place.directory, OsStr::from_bytes(place.name));
     for name in xattr::names(from)? {
         if xattr::is_overlay(&name) || name.to_bytes() == OWNER.as_bytes() {
@@ -86,7 +86,7 @@ pub(super) fn copy_attributes(from: &Path, target: &mut Target<'_>, place: Place
             Err(error) => return Err(error),
         };
         if name.as_c_str() == CAPABILITY {
-            target.owners.set_capability(place, &value)?;
+            owners.set_capability(place, &value)?;
             continue;
         }
         match xattr::write(&to, &name, &value) {
@@ -98,7 +98,7 @@ pub(super) fn copy_attributes(from: &Path, target: &mut Target<'_>, place: Place
     Ok(())
 }
 
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL | Errno::NODATA)
@@ -129,14 +129,7 @@ impl<'a> SourceOwners<'a> {
             return Ok(carried);
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile | FileType::Directory => {
-                let name = std::ffi::CString::new(OWNER)?;
-                match xattr::read(reachable, &name) {
-                    Ok(value) => Ok(Owner::parse(&value).unwrap_or(carried)),
-                    Err(error) if is_refusal(&error) => Ok(carried),
-                    Err(error) => Err(error),
-                }
-            }
+            FileType::RegularFile | FileType::Directory => Ok(recorded_owner(reachable)?.unwrap_or(carried)),
             FileType::Symlink
             | FileType::Fifo
             | FileType::Socket

@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod file;
 mod glob;
+mod share;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use rustix::io::Errno;
 
 use self::error::shown;
 use self::target::{NewDirectory, Target};
-use crate::embedded::mount::Root;
+use crate::embedded::mount::{Root, Tree};
 use crate::embedded::sandbox::Accounts;
 
 /// A tree that is copied from.
@@ -53,6 +54,13 @@ impl<'a> TreeEditor<'a> {
         epoch: Timestamp,
     ) -> Result<Self, FileOpError> {
         Ok(Self(Target::open(root, snapshot, ownership, timespec(epoch))?))
+    }
+
+    /// Lets copies of unchanged files be the snapshots' own files, under another name. `tree` is the one being changed.
+    #[must_use]
+    pub fn sharing(mut self, tree: &Tree) -> Self {
+        self.0.sharing = share::Sharing::of(tree);
+        self
     }
 
     /// Applies one action. Owners by name are looked up in the tree `accounts` gives for their input; copies take from
@@ -119,6 +127,7 @@ impl<'a> TreeEditor<'a> {
             }
             // The file that is there keeps its mode, and its owner if none is given.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
+                self.0.unshare(&path)?;
                 let file = self.0.root.open(&path, flags | OFlags::TRUNC, Mode::empty());
                 file.map_err(|error| match error.kind() {
                     std::io::ErrorKind::IsADirectory => FileOpError::IsDirectory(shown(&path)),

@@ -8,12 +8,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use oci::layer::Snapshot;
-use oci::layer::ownership::{Owner, Owners, Ownership, Place};
+use oci::layer::ownership::{OWNER, Owner, Owners, Ownership, Place};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::error::{FileOpError, shown};
-use crate::embedded::mount::{Root, is};
+use super::file::{copy_attributes, copy_content, is_refusal, proc_path, times};
+use super::share::Sharing;
+use crate::embedded::mount::{Root, is, xattr};
 
 /// A tree being changed.
 pub(super) struct Target<'a> {
@@ -21,6 +23,8 @@ pub(super) struct Target<'a> {
     pub(super) owners: Owners,
     /// The modification time of what has none of its own, and the latest a directory keeps.
     pub(super) epoch: Timespec,
+    /// Where copies may be further names of files of snapshots.
+    pub(super) sharing: Option<Sharing>,
     ownership: Ownership,
     snapshot: &'a Snapshot,
     /// Directories in which something appeared or disappeared, which moved their modification time to now.
@@ -43,7 +47,7 @@ impl<'a> Target<'a> {
         epoch: Timespec,
     ) -> Result<Self, FileOpError> {
         let owners = Owners::open(snapshot, ownership).map_err(FileOpError::io("read the owners of", Path::new("")))?;
-        Ok(Self { root, owners, epoch, ownership, snapshot, touched: BTreeSet::new() })
+        Ok(Self { root, owners, epoch, sharing: None, ownership, snapshot, touched: BTreeSet::new() })
     }
 
     /// Whether owners are carried by files or recorded beside them.
@@ -181,6 +185,33 @@ impl<'a> Target<'a> {
         set_times(parent.as_fd(), name, path, &Timestamps { last_access: time, last_modification: time })
     }
 
+    /// Makes a file that is about to be changed in place the tree's own, if it is a snapshot's as well.
+    pub(super) fn unshare(&mut self, path: &Path) -> Result<(), FileOpError> {
+        let Some(stat) = self.stat(path)? else { return Ok(()) };
+        if !self.sharing.as_ref().is_some_and(|sharing| sharing.is_shared(&stat)) {
+            return Ok(());
+        }
+        let (parent, name) = self.parent(path)?;
+        let mut copy = name.to_owned();
+        copy.push(".clawbuild-copy");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut replace = || -> io::Result<()> {
+            let from =
+                rustix::fs::openat(&parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let to = rustix::fs::openat(&parent, &copy, flags, Mode::from_raw_mode(0o600))?;
+            copy_content(&from, &to, stat.st_size.cast_unsigned())?;
+            let place = Place { directory: parent.as_fd(), name: copy.as_bytes(), path: path.as_os_str().as_bytes() };
+            let reachable = proc_path(parent.as_fd(), name);
+            let owner = recorded_owner(&reachable)?.unwrap_or(Owner { uid: stat.st_uid, gid: stat.st_gid });
+            self.owners.set(place, owner)?;
+            rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+            copy_attributes(&reachable, &mut self.owners, place)?;
+            rustix::fs::futimens(&to, &times(&stat))?;
+            Ok(rustix::fs::renameat(&parent, &copy, &parent, name)?)
+        };
+        replace().map_err(FileOpError::io("copy", path))
+    }
+
     /// Removes what lies at a resolved path, and everything below it. Nothing there is fine.
     pub(super) fn remove(&mut self, path: &Path) -> Result<(), FileOpError> {
         let (parent, name) = self.parent(path)?;
@@ -188,6 +219,16 @@ impl<'a> Target<'a> {
         self.owners.forget(path.as_os_str().as_bytes());
         self.touch(path.parent().unwrap_or(Path::new("")));
         Ok(())
+    }
+}
+
+/// The owner that is recorded on a file.
+pub(super) fn recorded_owner(reachable: &Path) -> io::Result<Option<Owner>> {
+    let name = std::ffi::CString::new(OWNER)?;
+    match xattr::read(reachable, &name) {
+        Ok(value) => Ok(Owner::parse(&value)),
+        Err(error) if is_refusal(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -148,6 +148,7 @@ impl Unpacking<'_, '_> {
             Kind::Symlink { target } => rustix::fs::symlinkat(&target[..], &parent, name).map_err(io::Error::from),
             Kind::HardLink { target } => {
                 let original = self.place(Path::new(OsStr::from_bytes(target)))?;
+                self.target.unshare(&original)?;
                 let root = self.target.root.directory();
                 rustix::fs::linkat(root, &original, &parent, name, AtFlags::empty()).map_err(io::Error::from)
             }

@@ -229,6 +229,8 @@ pub struct Tree {
     root: OwnedFd,
     form: Form,
     place: Place,
+    layers: Vec<PathBuf>,
+    upper: Option<PathBuf>,
 }
 
 impl Tree {
@@ -242,6 +244,21 @@ impl Tree {
     #[must_use]
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// The snapshots it is made of, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[PathBuf] {
+        &self.layers
+    }
+
+    /// Where its changes lie as soon as they are made. `None` if it has none, or they are only found in the end.
+    #[must_use]
+    pub fn upper(&self) -> Option<&Path> {
+        match self.form {
+            Form::Mounted => self.upper.as_deref(),
+            Form::Directory | Form::Copied(_) => None,
+        }
     }
 
     /// Takes the tree away, after everything changed has arrived in `upper`.
@@ -259,16 +276,17 @@ impl Tree {
         }
     }
 
-    fn new(place: Place, form: Form) -> Result<Self, MountError> {
+    fn new(place: Place, form: Form, layers: &[&Path], upper: Option<&Path>) -> Result<Self, MountError> {
         let path = place.tree();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .map_err(|error| MountError::io("open", &path)(error.into()))?;
-        Ok(Self { root, form, place })
+        let layers = layers.iter().map(|&layer| layer.to_owned()).collect();
+        Ok(Self { root, form, place, layers, upper: upper.map(Path::to_owned) })
     }
 
     fn plain(place: Place) -> Result<Self, MountError> {
-        Self::new(place, Form::Directory)
+        Self::new(place, Form::Directory, &[], None)
     }
 
     fn overlaid(
@@ -279,7 +297,7 @@ impl Tree {
         upper: Option<&Path>,
     ) -> Result<Self, MountError> {
         overlay::mount(mounter, &place, method, layers, upper)?;
-        Self::new(place, Form::Mounted)
+        Self::new(place, Form::Mounted, layers, upper)
     }
 
     fn copied(place: Place, layers: &[&Path], upper: Option<&Path>) -> Result<Self, MountError> {
@@ -293,7 +311,7 @@ impl Tree {
                 Form::Copied(copied::Baseline::take(&place.tree(), upper)?)
             }
         };
-        Self::new(place, form)
+        Self::new(place, form, layers, upper)
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) struct Job<'a> {
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) method: Option<&'static str>,
     pub(crate) cancel_after: Option<u64>,
+    pub(crate) parallel: Option<usize>,
 }
 
 /// What came of it.
@@ -140,7 +141,16 @@ impl Bench {
             self.give(path, who);
         }
         let spec = Spec::new("", args);
-        Job { bench: self, who, directory, spec, layers: vec![self.rootfs(who)], method: None, cancel_after: None }
+        Job {
+            bench: self,
+            who,
+            directory,
+            spec,
+            layers: vec![self.rootfs(who)],
+            method: None,
+            cancel_after: None,
+            parallel: None,
+        }
     }
 
     /// A step that runs a shell script.
@@ -198,9 +208,29 @@ impl Bench {
         }
     }
 
+    /// Runs the stand-in with this on its standard input; gives what it wrote.
+    pub(crate) fn tool(&self, who: Who, mode: &str, input: &Value) -> String {
+        let mut command = self.command(who, mode);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the stand-in starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input.to_string().as_bytes()).expect("it reads its input");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "the stand-in failed");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// A directory of this user's.
+    pub(crate) fn directory(&self, who: Who) -> PathBuf {
+        let directory = self.directory.join(format!("dir{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&directory).expect("a directory");
+        self.give(&directory, who);
+        directory
+    }
+
     /// The command that runs the stand-in as this user. For root to be somebody with subordinate ids, files of this
     /// machine are covered, which only that command sees.
-    fn command(&self, who: Who) -> Command {
+    fn command(&self, who: Who, mode: &str) -> Command {
         let root = rustix::process::geteuid().is_root();
         match who {
             Who::Range if root => {
@@ -208,18 +238,22 @@ impl Bench {
                 let script = format!(
                     "mount --bind {directory}/passwd /etc/passwd && mount --bind {directory}/subids /etc/subuid && \
                      mount --bind {directory}/subids /etc/subgid && \
-                     exec setpriv --reuid {ORDINARY} --regid {ORDINARY} --clear-groups \"$0\""
+                     exec setpriv --reuid {ORDINARY} --regid {ORDINARY} --clear-groups \"$0\" $1"
                 );
                 let mut command = Command::new("unshare");
-                command.args(["--mount", "--", "sh", "-c", &script]).arg(self.helper());
+                command.args(["--mount", "--", "sh", "-c", &script]).arg(self.helper()).arg(mode);
                 command
             }
             Who::Single if root => {
                 let mut command = Command::new(self.helper());
-                command.uid(ORDINARY).gid(ORDINARY);
+                command.uid(ORDINARY).gid(ORDINARY).arg(mode);
                 command
             }
-            Who::Root | Who::Range | Who::Single => Command::new(self.helper()),
+            Who::Root | Who::Range | Who::Single => {
+                let mut command = Command::new(self.helper());
+                command.arg(mode);
+                command
+            }
         }
     }
 }
@@ -270,12 +304,13 @@ impl Job<'_> {
             "single": self.who == Who::Single,
             "cancel_after": self.cancel_after,
             "repeat": repeat,
+            "parallel": self.parallel,
             "result": self.directory.join("result"),
             "spec": self.spec,
         });
         let mut child = self
             .bench
-            .command(self.who)
+            .command(self.who, "run")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

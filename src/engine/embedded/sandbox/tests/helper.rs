@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use diag::Reported as _;
 use diag::progress::Stream;
-use engine::embedded::mount::{Method, Mounter};
+use engine::embedded::fileop::{Source, TreeEditor};
+use engine::embedded::mount::{Method, Mounter, Root};
 use engine::embedded::sandbox::{Cancel, Sandbox, SandboxError, Spec, helper_main_if_requested};
 use engine::userns::{Ids, enter};
+use llb::{CopyAction, FileActionKind, MkfileAction, Timestamp};
+use oci::layer::Snapshot;
+use oci::layer::ownership::Ownership;
 
 /// What to do, as JSON on standard input.
 #[derive(serde::Deserialize)]
@@ -23,6 +28,7 @@ struct Job {
     single: bool,
     cancel_after: Option<u64>,
     repeat: Option<u32>,
+    parallel: Option<usize>,
     result: PathBuf,
     spec: Spec,
 }
@@ -30,10 +36,12 @@ struct Job {
 fn main() -> ExitCode {
     helper_main_if_requested();
     match std::env::args().nth(1).as_deref() {
-        None => job(),
+        Some("run") => job(),
+        Some("copy") => copies(),
+        Some("probe") => probed(),
         Some("crash") => crash(),
         Some("forbidden-calls") => forbidden_calls(),
-        Some(other) => panic!("{other} is none of the things this can do"),
+        other => panic!("{other:?} is none of the things this can do"),
     }
 }
 
@@ -64,6 +72,13 @@ fn job() -> ExitCode {
         Stream::Stdout => std::io::stdout().write_all(data).expect("standard output"),
         Stream::Stderr => std::io::stderr().write_all(data).expect("standard error"),
     };
+    if let Some(threads) = job.parallel {
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|| sandbox.run_blocking(job.spec.clone(), &mut |_, _| {}, &cancel).expect("runs"));
+            }
+        });
+    }
     let mut times = Vec::new();
     for _ in 1..job.repeat.unwrap_or(1) {
         let start = Instant::now();
@@ -81,6 +96,95 @@ fn job() -> ExitCode {
     fs::write(&job.result, serde_json::json!({ "identity": identity, "result": result }).to_string())
         .expect("a result");
     ExitCode::SUCCESS
+}
+
+/// Prints what the probe finds, and fails if it has changed anything.
+fn probed() -> ExitCode {
+    let state = || {
+        let of = |path: &str| fs::read_to_string(path).unwrap_or_else(|_| format!("{:?}", fs::read_link(path)));
+        ["/proc/self/ns/user", "/proc/self/ns/mnt", "/proc/self/mountinfo", "/proc/self/status"].map(|path| {
+            of(path)
+                .lines()
+                .filter(|line| !line.contains("ctxt_switches") && !line.starts_with("Vm") && !line.starts_with("Rss"))
+                .collect::<String>()
+        })
+    };
+    let before = state();
+    let found = match engine::userns::probe() {
+        Ok(found) => format!("{found:?}"),
+        Err(error) => format!("{}: {}", error.diagnostic().code, error),
+    };
+    assert_eq!(state(), before);
+    std::io::stdout().write_all(found.as_bytes()).expect("standard output");
+    ExitCode::SUCCESS
+}
+
+/// What to copy, as JSON on standard input.
+#[derive(serde::Deserialize)]
+struct Copies {
+    directory: PathBuf,
+    source: Vec<PathBuf>,
+    target: Vec<PathBuf>,
+    snapshot: PathBuf,
+    single: bool,
+    share: bool,
+    mode: Option<u32>,
+    copies: Vec<(String, String)>,
+    overwrite: Option<String>,
+}
+
+/// Copies from one tree to another, and may overwrite a file of the copy.
+fn copies() -> ExitCode {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).expect("copies");
+    let job: Copies = serde_json::from_str(&text).expect("copies");
+    let identity = enter(if job.single { Ids::Single } else { Ids::Widest }).expect("namespaces");
+    let ownership = if identity.owns_all() { Ownership::Real } else { Ownership::Recorded };
+    let mounter = Mounter::new(&job.directory, identity).expect("a mounter");
+    let snapshot = Snapshot::at(&job.snapshot);
+    let source = mounter.read_only(&job.source).expect("a tree");
+    let target = mounter.writable(&job.target, &snapshot.fs()).expect("a tree");
+    let epoch = Timestamp::from_seconds(1_700_000_000);
+    let mut editor = TreeEditor::open(Root::new(target.root()), &snapshot, ownership, epoch).expect("an editor");
+    if job.share {
+        editor = editor.sharing(&target);
+    }
+    for (src, dest) in job.copies {
+        let mut action = CopyAction::new(src, dest);
+        (action.dir_copy_contents, action.create_dest_path, action.mode) = (true, true, job.mode);
+        let source = Source { root: Root::new(source.root()), layers: &job.source };
+        editor.apply(&FileActionKind::Copy(action), Some(source), |_| None).expect("copies");
+    }
+    if let Some(path) = job.overwrite {
+        let mut action = MkfileAction::new(path, b"overwritten".to_vec());
+        action.mode = 0o600;
+        editor.apply(&FileActionKind::Mkfile(action), None, |_| None).expect("overwrites");
+    }
+    editor.finish().expect("ends");
+    // What the overlay shows is what lies there.
+    let shown = list(&target.path());
+    target.finish().expect("the tree ends");
+    std::io::stdout().write_all(shown.join("\n").as_bytes()).expect("standard output");
+    ExitCode::SUCCESS
+}
+
+fn list(directory: &Path) -> Vec<String> {
+    let mut shown = Vec::new();
+    let mut entries: Vec<_> =
+        fs::read_dir(directory).expect("lists").map(|entry| entry.expect("an entry").path()).collect();
+    entries.sort();
+    for path in entries {
+        let meta = fs::symlink_metadata(&path).expect("is there");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if meta.is_dir() {
+            shown.extend(list(&path).into_iter().map(|below| format!("{name}/{below}")));
+        } else if meta.is_file() {
+            shown.push(format!("{name} {}", fs::read_to_string(&path).expect("reads").trim_end()));
+        } else {
+            shown.push(name);
+        }
+    }
+    shown
 }
 
 /// Ends by a signal, which process 1 can only do by a fault.

@@ -27,6 +27,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("background processes end", ALL, background_processes_end),
     ("cancelled", ALL, cancelled),
     ("killed clawbuild leaves nothing", ALL, killed_clawbuild_leaves_nothing),
+    ("killed helper leaves nothing", ALL, killed_helper_leaves_nothing),
+    ("many at once", ALL, many_at_once),
+    ("probing", ALL, probing),
+    ("probing without user namespaces", ROOT, probing_without_user_namespaces),
     ("out of memory", ROOT, out_of_memory),
     ("too many processes", ROOT, too_many_processes),
 ];
@@ -226,6 +230,56 @@ fn killed_clawbuild_leaves_nothing(bench: &Bench, who: Who) {
     let directory = job.directory.display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&directory), "mounts are left");
+}
+
+fn killed_helper_leaves_nothing(bench: &Bench, who: Who) {
+    let marker = format!("31539{}", marker(who, 4));
+    let job = bench.script(who, &format!("(sleep {marker} &); sleep {marker}"));
+    let mut child = job.start(None);
+    assert!(eventually(|| processes_with(&format!("sleep\0{marker}")).len() == 2), "both have started");
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split(' ').nth(2)?.parse().ok()) == Some(child.id())
+    };
+    let helper = processes_with("clawbuild-sandbox").into_iter().find(is_child).expect("a helper");
+    let helper = Pid::from_raw(helper.cast_signed()).expect("a process");
+    kill_process(helper, Signal::KILL).expect("it is ours");
+    assert!(child.wait().expect("it ends").success());
+    let result = fs::read_to_string(job.directory.join("result")).expect("a result");
+    assert!(result.contains("HelperDied"), "{result}");
+    assert!(eventually(|| processes_with(&marker).is_empty()), "left over: {:?}", processes_with(&marker));
+}
+
+fn many_at_once(bench: &Bench, who: Who) {
+    let mut job = bench.script(who, "head -c 100000 /dev/zero; exit 0");
+    job.parallel = Some(16);
+    let ended = job.succeed();
+    assert_eq!(ended.stdout.len(), 100_000);
+}
+
+fn probing(bench: &Bench, who: Who) {
+    let found = bench.tool(who, "probe", &serde_json::Value::Null);
+    match who {
+        Who::Root => assert_eq!(found, "Probe { identity: Root, limitations: [] }"),
+        Who::Range => assert_eq!(found, "Probe { identity: RootlessRange, limitations: [] }"),
+        Who::Single => assert!(found.starts_with("Probe { identity: RootlessSingle, limitations: [No"), "{found}"),
+    }
+}
+
+fn probing_without_user_namespaces(bench: &Bench, _: Who) {
+    // The setting belongs to the namespace it is made in, and root without capabilities is an ordinary user.
+    let script =
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all $0 probe";
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script])
+        .arg(bench.helper())
+        .output()
+        .expect("unshare");
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        found, "engine/no-namespaces: user namespaces are switched off on this machine (user.max_user_namespaces is 0)",
+        "{output:?}"
+    );
 }
 
 fn out_of_memory(bench: &Bench, who: Who) {

@@ -7,6 +7,7 @@ mod fixture;
 mod isolation;
 mod mounts;
 mod refusals;
+mod sharing;
 
 use fixture::{Bench, Who};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,7 +19,9 @@ fn main() {
     let arguments = Arguments::from_args();
     let bench: &'static Bench = Box::leak(Box::new(Bench::new()));
     let mut trials = Vec::new();
-    for (name, whos, check) in isolation::CHECKS.iter().chain(mounts::CHECKS).chain(refusals::CHECKS).copied() {
+    for (name, whos, check) in
+        isolation::CHECKS.iter().chain(mounts::CHECKS).chain(refusals::CHECKS).chain(sharing::CHECKS).copied()
+    {
         for &who in whos {
             let trial = format!("{}::{name}", who.name());
             trials.push(Trial::ignorable_test(trial, move || match bench.lacks(who) {

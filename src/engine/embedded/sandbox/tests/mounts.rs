@@ -19,6 +19,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ("read-only root", ALL, read_only_root),
     ("300 layers", ALL, many_layers),
     ("300 layers by options", ALL, many_layers_by_options),
+    ("long paths", ALL, long_paths),
+    ("long paths by options", ALL, long_paths_by_options),
     ("copies give the same changes", ALL, copies_give_the_same_changes),
 ];
 
@@ -160,6 +162,32 @@ fn layers(bench: &Bench, who: Who, method: Option<&'static str>) {
         job.layers.push(layer);
     }
     assert_eq!(job.succeed().stdout, "top 299\n0\n299\n300\n");
+}
+
+fn long_paths(bench: &Bench, who: Who) {
+    long(bench, who, None);
+}
+
+fn long_paths_by_options(bench: &Bench, who: Who) {
+    long(bench, who, Some("options"));
+}
+
+fn long(bench: &Bench, who: Who, method: Option<&'static str>) {
+    let mut job = bench.script(who, "cat /deep; rm /deep");
+    job.method = method;
+    let mut layer = job.directory.clone();
+    for name in ["a", "b:c", "d,e", "f"] {
+        layer.push(name.repeat(200 / name.len()));
+    }
+    fs::create_dir_all(&layer).expect("a directory");
+    fs::write(layer.join("deep"), "found\n").expect("a file");
+    for path in files(&job.directory) {
+        bench.give(&path, who);
+    }
+    job.layers.push(layer);
+    let ended = job.succeed();
+    assert_eq!(ended.stdout, "found\n");
+    assert_eq!(shape(&ended.upper)["deep"], "whiteout");
 }
 
 fn copies_give_the_same_changes(bench: &Bench, who: Who) {
