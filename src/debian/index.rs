@@ -6,15 +6,19 @@
 use std::cmp::Ordering;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
+use std::sync::Arc;
 
 use diag::{Diagnostic, Reported, codes};
 use oci::Digest;
 
 use crate::{Compression, version};
 
-/// The packages of one `Packages` file, sorted by name, newest version first.
+/// The packages of one `Packages` file, sorted by name, newest version first. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct PackageIndex {
+pub struct PackageIndex(Arc<Contents>);
+
+#[derive(Default)]
+struct Contents {
     text: String,
     entries: Vec<Entry>,
     /// Virtual package names with the entry that provides them, sorted.
@@ -154,19 +158,19 @@ impl PackageIndex {
     /// How many packages there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.0.entries.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.entries.is_empty()
     }
 
     /// The package at a position below [`len`](Self::len).
     #[must_use]
     pub fn get(&self, at: usize) -> Package<'_> {
-        Package { text: &self.text, entry: &self.entries[at] }
+        Package { text: &self.0.text, entry: &self.0.entries[at] }
     }
 
     /// All packages, by name, newest version first.
@@ -177,22 +181,22 @@ impl PackageIndex {
     /// Positions of the packages of this name, newest first.
     #[must_use]
     pub fn named(&self, name: &str) -> Range<usize> {
-        let start = self.entries.partition_point(|entry| self.slice(entry.texts[0]) < name);
-        let rest = &self.entries[start..];
+        let start = self.0.entries.partition_point(|entry| self.slice(entry.texts[0]) < name);
+        let rest = &self.0.entries[start..];
         start..start + rest.partition_point(|entry| self.slice(entry.texts[0]) == name)
     }
 
     /// Positions of the packages that provide this name.
     pub fn providing(&self, name: &str) -> impl Iterator<Item = usize> {
-        let start = self.provides.partition_point(|(provided, _)| self.slice(*provided) < name);
-        self.provides[start..]
+        let start = self.0.provides.partition_point(|(provided, _)| self.slice(*provided) < name);
+        self.0.provides[start..]
             .iter()
             .take_while(move |(provided, _)| self.slice(*provided) == name)
             .map(|(_, at)| *at as usize)
     }
 
     fn slice(&self, slice: Slice) -> &str {
-        slice.of(&self.text)
+        slice.of(&self.0.text)
     }
 }
 
@@ -315,7 +319,7 @@ impl<'a> Package<'a> {
 
 #[derive(Default)]
 struct Builder {
-    index: PackageIndex,
+    index: Contents,
     draft: Draft,
     /// Lines read so far.
     lines: u64,
@@ -444,7 +448,7 @@ impl Builder {
         let mut index = self.index;
         index.text.shrink_to_fit();
         index.entries.shrink_to_fit();
-        let PackageIndex { text, entries, provides } = &mut index;
+        let Contents { text, entries, provides } = &mut index;
         let of = |entry: &Entry, field: Field| entry.texts[field as usize].of(text);
         entries.sort_by(|a, b| {
             of(a, Field::Package)
@@ -472,7 +476,7 @@ impl Builder {
         });
         provides.dedup_by(|(a, at), (b, bt)| at == bt && a.of(text) == b.of(text));
         provides.shrink_to_fit();
-        Ok(index)
+        Ok(PackageIndex(Arc::new(index)))
     }
 
     fn push(&mut self, value: &str) -> Result<Slice, IndexError> {
@@ -491,3 +495,6 @@ impl Builder {
         IndexError::Field { package, field, problem }
     }
 }
+
+#[cfg(test)]
+mod tests;

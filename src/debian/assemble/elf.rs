@@ -94,3 +94,68 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn look(bytes: &[u8]) -> Option<SharedObject> {
+        let read_at = |at: u64, buf: &mut [u8]| {
+            let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+            let length = rest.len().min(buf.len());
+            buf[..length].copy_from_slice(&rest[..length]);
+            Ok(length)
+        };
+        shared_object(&read_at).unwrap()
+    }
+
+    /// A shared object with a name, as small as it gets.
+    fn library(name: &str) -> Vec<u8> {
+        let number = |bytes: &mut Vec<u8>, at: usize, value: u64, width: usize| {
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        };
+        let mut bytes = vec![0; 64 + 2 * 56 + 3 * 16];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        for (at, value, width) in [(16, 3, 2), (18, 62, 2), (32, 64, 8), (54, 56, 2), (56, 2, 2)] {
+            number(&mut bytes, at, value, width);
+        }
+        let (dynamic, strings) = (64 + 2 * 56, bytes.len() as u64);
+        // A segment at address 0x1000 + offset, and the dynamic section.
+        for (at, value) in
+            [(64, 1), (64 + 16, 0x1000), (64 + 32, 0x10000), (120, 2), (120 + 8, dynamic as u64), (120 + 32, 48)]
+        {
+            number(&mut bytes, at, value, 8);
+        }
+        for (at, value) in [(0, 5), (8, 0x1000 + strings), (16, 14), (24, 1)] {
+            number(&mut bytes, dynamic + at, value, 8);
+        }
+        bytes.push(0);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes
+    }
+
+    #[test]
+    fn names_are_found() {
+        let found = look(&library("libx.so.1")).unwrap();
+        assert_eq!((found.machine, found.soname.as_deref()), (62, Some("libx.so.1")));
+        assert_eq!(look(&library("")).unwrap().soname, None);
+        assert_eq!(look(b"!<arch>\n"), None);
+        let mut program = library("x");
+        program[16] = 2;
+        assert_eq!(look(&program), None);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_never_panic(at in 0usize..300, bytes: [u8; 8], cut in 0usize..300) {
+            let mut library = library("libx.so.1");
+            let at = at % (library.len() - 8);
+            library[at..at + 8].copy_from_slice(&bytes);
+            library.truncate(cut.max(1));
+            let _ = look(&library);
+        }
+    }
+}

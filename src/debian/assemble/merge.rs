@@ -2,6 +2,8 @@
 //!
 //! Spec: Debian Policy §7.6 (Replaces); deb-control(5) on `Multi-Arch: same`.
 
+use std::collections::HashMap;
+
 use super::error::AssembleError;
 use super::installed::{InstalledPackage, Placed};
 use super::path::TreePath;
@@ -31,12 +33,14 @@ struct Present {
 pub(super) struct Merge<'t, 'a> {
     tree: &'t mut Tree<'a>,
     packages: &'a [Unpacked],
+    /// The present package's own files, for its hard links: what is in the tree may be another's.
+    files: HashMap<&'a TreePath, usize>,
 }
 
 impl<'t, 'a> Merge<'t, 'a> {
     /// Puts them in, in their order.
     pub(super) fn run(tree: &'t mut Tree<'a>, packages: &'a [Unpacked]) -> Result<(), AssembleError> {
-        let mut merge = Self { tree, packages };
+        let mut merge = Self { tree, packages, files: HashMap::new() };
         // All links first: any package's paths may lead through any other's.
         for entry in packages.iter().flat_map(|package| &package.entries) {
             if let PackageEntryKind::Symlink(target) = &entry.kind {
@@ -44,6 +48,7 @@ impl<'t, 'a> Merge<'t, 'a> {
             }
         }
         for (owner, package) in packages.iter().enumerate() {
+            merge.files.clear();
             package.entries.iter().try_for_each(|entry| merge.add(entry, owner))?;
             for directory in &package.thinned {
                 let directory = merge.tree.resolve(directory);
@@ -53,7 +58,7 @@ impl<'t, 'a> Merge<'t, 'a> {
         Ok(())
     }
 
-    fn add(&mut self, entry: &PackageEntry, owner: usize) -> Result<(), AssembleError> {
+    fn add(&mut self, entry: &'a PackageEntry, owner: usize) -> Result<(), AssembleError> {
         let path = match entry.kind {
             PackageEntryKind::Directory => self.tree.resolve(&entry.path),
             _ => self.tree.canonical(&entry.path),
@@ -65,21 +70,21 @@ impl<'t, 'a> Merge<'t, 'a> {
                 self.tree.inodes.push(Content::Spooled(*spooled));
                 NodeKind::File(self.tree.inodes.len() - 1)
             }
-            PackageEntryKind::HardLink(target) => {
-                let target = self.tree.canonical(target);
-                match self.tree.nodes.get(&target) {
-                    Some(Node { kind: NodeKind::File(inode), .. }) => NodeKind::File(*inode),
-                    _ => {
-                        let package = display(&self.packages[owner].control.fields);
-                        return Err(AssembleError::Entry {
-                            package,
-                            path: path.to_string(),
-                            what: "a hard link to nothing",
-                        });
-                    }
+            PackageEntryKind::HardLink(target) => match self.files.get(target) {
+                Some(inode) => NodeKind::File(*inode),
+                None => {
+                    let package = display(&self.packages[owner].control.fields);
+                    return Err(AssembleError::Entry {
+                        package,
+                        path: path.to_string(),
+                        what: "a hard link to nothing",
+                    });
                 }
-            }
+            },
         };
+        if let NodeKind::File(inode) = kind {
+            self.files.insert(&entry.path, inode);
+        }
         if !path.is_root() && self.may_put(&path, &kind, owner)? {
             let mtime = entry.mtime.min(self.tree.epoch);
             let node = Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime, owner: Some(owner) };

@@ -37,7 +37,7 @@ use crate::LockedPackage;
 use tree::Tree;
 
 /// Names this assembler in cache keys: it changes whenever equal packages would give other bytes.
-pub const IDENTITY: &str = "debian assembler 1";
+pub const IDENTITY: &str = "debian assembler 2";
 
 /// What a layer is made from.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::AssembleError;
-use super::options::BaseOptions;
+use super::options::{BaseOptions, Database};
 use super::path::TreePath;
 use super::tree::{NodeKind, Ownership, Tree};
 
@@ -52,7 +52,7 @@ pub(super) fn set_up(
     texts: &mut BTreeMap<String, String>,
 ) -> Result<(), AssembleError> {
     if tree.has_file("usr/share/base-files/profile") {
-        base_files(tree);
+        base_files(tree, options);
     }
     // libc-bin has it today, base-files had it before.
     for directory in ["libc-bin", "base-files"] {
@@ -66,7 +66,7 @@ pub(super) fn set_up(
     Ok(())
 }
 
-fn base_files(tree: &mut Tree<'_>) {
+fn base_files(tree: &mut Tree<'_>, options: &BaseOptions) {
     for (path, mode, gid) in DIRECTORIES {
         tree.put_directory(path, Ownership { mode, uid: 0, gid });
     }
@@ -91,10 +91,13 @@ fn base_files(tree: &mut Tree<'_>) {
         ("var/run", "/run"),
         ("var/lock", "/run/lock"),
         ("var/spool/mail", "../mail"),
-        ("usr/local/man", "share/man"),
         ("etc/dpkg/origins/default", "debian"),
     ] {
         tree.put_link(path, target);
+    }
+    // base-files' own script, where it is still to run, would put the link into the directory the link leads to.
+    if options.database != Database::Unconfigured {
+        tree.put_link("usr/local/man", "share/man");
     }
 }
 

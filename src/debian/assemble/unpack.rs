@@ -78,6 +78,9 @@ impl Spools {
     pub(super) fn read_at(&self, spooled: Spooled, at: u64, buf: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(spooled.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let length = buf.len().min(left);
+        if length == 0 {
+            return Ok(0);
+        }
         self.0[spooled.spool].read_exact_at(&mut buf[..length], spooled.offset + at)?;
         Ok(length)
     }
@@ -132,6 +135,7 @@ pub(super) fn unpack(
         next: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         progress,
+        done: Mutex::new(0),
     };
     std::thread::scope(|scope| {
         for (at, file) in spools.iter().enumerate() {
@@ -161,6 +165,7 @@ struct Shared<'a> {
     next: AtomicUsize,
     failed: AtomicBool,
     progress: Option<&'a Task>,
+    done: Mutex<u64>,
 }
 
 /// One thread's spool.
@@ -196,14 +201,20 @@ impl Shared<'_> {
         loop {
             let (unpacked, missing) = self.pass(locked, path, &wanted, spool)?;
             if missing.is_empty() {
-                if let Some(progress) = self.progress {
-                    progress.transfer(locked.to_string(), locked.size, Some(locked.size));
-                }
+                self.advance(locked.size);
                 return Ok(unpacked);
             }
             // A hard link that is kept leads to a file that is not: it needs that file's content after all.
             wanted.extend(missing);
         }
+    }
+
+    /// Tells how far all threads together have come, in bytes of packages.
+    fn advance(&self, size: u64) {
+        let Some(progress) = self.progress else { return };
+        let mut done = self.done.lock().expect("nothing panics while it is held");
+        *done += size;
+        progress.transfer("unpacking", *done, Some(self.packages.iter().map(|(package, _)| package.size).sum()));
     }
 
     fn pass(
