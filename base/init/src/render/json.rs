@@ -20,6 +20,13 @@ pub(super) fn set(dialect: Dialect, text: &str, key: &[String], value: &Value) -
     Ok(apply(text, edits))
 }
 
+/// The text, which is JSON5 and something else too, with the value at `key`. What is new in it is JSON.
+pub(super) fn set_as_json(text: &str, key: &[String], value: &Value) -> Result<String, EditError> {
+    let root = json::parse(text, Dialect::Json5)?;
+    let edits = Document { text, bare_keys: false }.edits(&root, key, value)?;
+    Ok(apply(text, edits))
+}
+
 /// Texts put in place of ranges, in ascending order and apart from each other.
 type Edits = Vec<(Range<usize>, String)>;
 

@@ -121,7 +121,7 @@ impl Document<'_> {
             Shape::Null => Ok((node.start..node.span.end, write(&nested(rest, value)))),
             Shape::Flow => {
                 let span = node.start..node.span.end;
-                match super::json::set(Dialect::Json5, &self.text[span.clone()], rest, value) {
+                match super::json::set_as_json(&self.text[span.clone()], rest, value) {
                     Ok(new) => Ok((span, new)),
                     Err(EditError::Blocked { depth: below, found }) => {
                         Err(EditError::Blocked { depth: depth + below, found })
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
             self.offset += self.line().len() - content.len();
             return self.inline(from, Some(indent));
         }
-        self.to_next_line();
+        self.skip_line();
         let here = self.offset;
         match self.next_indent()? {
             Some(next) if next > indent => self.block(from, next, depth + 1),
@@ -370,7 +370,7 @@ impl<'a> Parser<'a> {
         if !(after.trim().is_empty() || (after.starts_with([' ', '\t']) && after.trim_start().starts_with('#'))) {
             return Err("expected the end of the line");
         }
-        self.to_next_line();
+        self.skip_line();
         Ok(Node { span: from..end, start, shape })
     }
 
@@ -402,13 +402,13 @@ impl<'a> Parser<'a> {
         line.strip_suffix('\r').unwrap_or(line)
     }
 
-    fn to_next_line(&mut self) {
+    fn skip_line(&mut self) {
         self.offset = self.text[self.offset..].find('\n').map_or(self.text.len(), |newline| self.offset + newline + 1);
     }
 
     fn eat_line_that(&mut self, is_it: impl Fn(&str) -> bool) {
         if is_it(self.line()) {
-            self.to_next_line();
+            self.skip_line();
         }
     }
 
@@ -419,7 +419,7 @@ impl<'a> Parser<'a> {
             if !(content.is_empty() || content.starts_with('#')) {
                 return;
             }
-            self.to_next_line();
+            self.skip_line();
         }
     }
 

@@ -121,7 +121,8 @@ fn bracketed_values_are_changed_where_they_are_json() {
     );
     let new = "{\"enabled\": false}";
     assert_eq!(set_one(SAMPLE, "channels.web", new), SAMPLE.replace("{ enabled: true, tags: [a, \"b # ]\"] }", new));
-    assert_eq!(set_one("a: {b: 1}\n", "a.c", "2"), "a: {b: 1, c: 2}\n");
+    assert_eq!(set_one("a: {b: 1}\n", "a.c", "2"), "a: {b: 1, \"c\": 2}\n");
+    assert_eq!(set_one("a: {b: 1}\n", "a.true", "2"), "a: {b: 1, \"true\": 2}\n");
     assert_eq!(set_one("{\"a\": 1}\n", "b", "2"), "{\"a\": 1, \"b\": 2}\n");
     assert_eq!(set_one("a: {\n  b: 1 }\nc: 2\n", "c", "3"), "a: {\n  b: 1 }\nc: 3\n");
 }
