@@ -120,7 +120,8 @@ impl Owners {
         }
     }
 
-    /// Makes a device, or in its stead a file that says so. `mode` are permission bits, subject to the umask.
+    /// Makes a device, or in its stead a file that says so. `mode` are permission bits; a real device's are subject to
+    /// the umask.
     ///
     /// # Errors
     /// Those of the system; something must not lie there yet.
@@ -135,8 +136,9 @@ impl Owners {
             }
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        drop(rustix::fs::openat(place.directory, place.name, flags, mode)?);
-        set(place, DEVICE, format!("{}:{}:{}", kind.letter(), device.major, device.minor).as_bytes())
+        let file = rustix::fs::openat(place.directory, place.name, flags, Mode::RUSR | Mode::WUSR)?;
+        set(place, DEVICE, format!("{}:{}:{}", kind.letter(), device.major, device.minor).as_bytes())?;
+        Ok(rustix::fs::fchmod(file, mode)?)
     }
 
     /// Gives a file capabilities, or records them where the kernel refuses.

@@ -25,18 +25,30 @@ pub(crate) fn cases(cases: u32) -> proptest::test_runner::Config {
 
 /// Whether the tests run as root of the machine, which mounts and devices take. Where they do not, this says so, and
 /// fails if `CLAWBUILD_TEST_REQUIRE` names `root`.
-#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
 pub(crate) fn root(test: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root() && mounts_work();
-    if !is_root {
-        let required = std::env::var("CLAWBUILD_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == "root"),
-            "{test} needs root, which CLAWBUILD_TEST_REQUIRE promises"
-        );
-        eprintln!("NOT RUN: {test} needs root (mounts, devices, owners)");
+    // Not the root of a user namespace, who can neither make devices nor give files to everybody.
+    let everybody = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.trim_end().ends_with("4294967295"));
+    runs(test, "root (mounts, devices, owners)", namespace_root() && everybody && mounts_work())
+}
+
+/// Whether the tests run as any root: also as that of a user namespace, as `unshare -Ur` makes it.
+pub(crate) fn any_root(test: &str) -> bool {
+    runs(test, "root, if only of a user namespace", namespace_root())
+}
+
+fn namespace_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
+fn runs(test: &str, needs: &str, can: bool) -> bool {
+    let required = std::env::var("CLAWBUILD_TEST_REQUIRE").unwrap_or_default();
+    let required = required.split(',').any(|name| name == "root");
+    assert!(can || !required, "{test} needs {needs}, which CLAWBUILD_TEST_REQUIRE promises");
+    if !can {
+        eprintln!("NOT RUN: {test} needs {needs}");
     }
-    is_root
+    can
 }
 
 fn mounts_work() -> bool {

@@ -116,8 +116,8 @@ impl Unpacker {
                 let owned = made.and_then(|()| self.owners.set(place, owner));
                 return owned.and_then(|()| set_mtime(place.directory, name, entry.mtime)).map_err(fail);
             }
-            Kind::CharDevice(device) => self.owners.make_device(place, DeviceKind::Char, *device, 0),
-            Kind::BlockDevice(device) => self.owners.make_device(place, DeviceKind::Block, *device, 0),
+            Kind::CharDevice(device) => self.owners.make_device(place, DeviceKind::Char, *device, 0o600),
+            Kind::BlockDevice(device) => self.owners.make_device(place, DeviceKind::Block, *device, 0o600),
             Kind::Fifo => rustix::fs::mkfifoat(place.directory, name, Mode::empty()).map_err(io::Error::from),
         }
         .and_then(|()| self.attributes(place, entry))

@@ -385,7 +385,9 @@ fn hostile_entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
         1 => Just(Kind::Fifo),
         1 => Just(Kind::CharDevice(Device { major: 0, minor: 0 })),
     ];
-    (path, kind, 0..0o10000_u32, 0..2000_u32).prop_map(|(path, kind, mode, uid)| {
+    // Readable, for those who run this as nobody in particular.
+    let mode = (0..0o10000_u32).prop_map(|mode| mode | 0o700);
+    (path, kind, mode, 0..2000_u32).prop_map(|(path, kind, mode, uid)| {
         let content = if matches!(kind, Kind::File { .. }) { b"abc".to_vec() } else { Vec::new() };
         (Entry { kind, ..Entry::directory(path).with_mode(mode).with_owner(uid, 1) }, content)
     })
