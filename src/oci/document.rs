@@ -42,8 +42,8 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The content's length in bytes.
     pub size: u64,
-    /// What the content runs on; set in indexes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What the content runs on; set in indexes. One that clawbuild does not build for reads as none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_platform")]
     pub platform: Option<Platform>,
     /// Free remarks about the content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -51,6 +51,17 @@ pub struct Descriptor {
     /// The type of artifact a manifest holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+/// Indexes of others list platforms of all kinds, `unknown/unknown` among them.
+fn known_platform<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
+    #[derive(Deserialize)]
+    struct Named {
+        os: String,
+        architecture: String,
+    }
+    let named = Option::<Named>::deserialize(deserializer)?;
+    Ok(named.and_then(|Named { os, architecture }| format!("{os}/{architecture}").parse().ok()))
 }
 
 impl Descriptor {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::{ApplyError, Unpacked};
-use crate::layer::compress::Decompressor;
+use crate::layer::compress::{Decompressor, HashingReader};
 use crate::layer::tar::TarError;
 use crate::{DiffId, Digest, Hasher};
 
@@ -42,7 +42,7 @@ fn decompress_into(
     spare: &Receiver<Vec<u8>>,
 ) -> io::Result<(Digest, u64, Digest)> {
     let mut tar = Hasher::new(io::sink());
-    let mut source = Decompressor::new(HashingReader { inner: blob, hasher: Hasher::new(io::sink()) })?;
+    let mut source = Decompressor::new(HashingReader::new(blob))?;
     loop {
         let mut piece = spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
         piece.clear();
@@ -61,7 +61,7 @@ fn decompress_into(
     }
     let mut blob = source.into_inner();
     io::copy(&mut blob, &mut io::sink())?;
-    let (digest, size) = blob.hasher.finish();
+    let (digest, size) = blob.finish();
     Ok((digest, size, tar.finish().0))
 }
 
@@ -90,19 +90,6 @@ impl Read for Pieces {
         let count = rest.len().min(buf.len());
         buf[..count].copy_from_slice(&rest[..count]);
         self.position += count;
-        Ok(count)
-    }
-}
-
-struct HashingReader<R> {
-    inner: R,
-    hasher: Hasher<io::Sink>,
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buf)?;
-        io::Write::write_all(&mut self.hasher, &buf[..count])?;
         Ok(count)
     }
 }

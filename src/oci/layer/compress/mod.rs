@@ -6,11 +6,13 @@
 
 mod codec;
 mod decompress;
+mod hashing;
 mod pipeline;
 mod write;
 
 pub use codec::Compression;
 pub use decompress::Decompressor;
+pub(crate) use hashing::HashingReader;
 pub use write::{LayerBlob, LayerWriter};
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// How many bytes of the archive were read: after [`TarReader::next_entry`], where the entry's content begins.
+    pub const fn position(&self) -> u64 {
+        self.offset
+    }
+
     /// Reads what follows the entries and gives back the source, read to its end.
     ///
     /// # Errors
