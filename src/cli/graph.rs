@@ -34,8 +34,10 @@ pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -
         GraphFormat::Plan => printer.data(plan::describe(&plan)),
         GraphFormat::Dot => printer.data(definition.to_dot()),
         GraphFormat::Mermaid => printer.data(definition.to_mermaid()),
-        GraphFormat::Json => printer.data(definition.to_json_lines()),
-        GraphFormat::Dockerfile => printer.data(""),
+        GraphFormat::Json => printer.data(definition.to_json()),
+        GraphFormat::Dockerfile => {
+            printer.data(llb::dockerfile::render(definition, Some(&plan.image.config))?.text);
+        }
         GraphFormat::Llb => printer.data_bytes(&definition.marshal()),
     }
     Ok(())

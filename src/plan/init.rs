@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The base claw-init is compiled on.
-pub(crate) const INIT_BASE: &str = "rust";
+pub(crate) const INIT_BASE: &str = "init-toolchain";
 /// The files of `base/init` that make claw-init, as patterns; the build depends on nothing else there.
 pub const INIT_CONTEXT_FILES: [&str; 1] = ["src"];
 /// Where claw-init lies in images.
@@ -48,8 +48,8 @@ pub(crate) fn compile(
     let copy = FileAction::Copy(Copy { into: true, ..Copy::new(CopyFrom::Context(context), path("/src")) });
     let out = FileAction::Directory { path: path("/out"), mode: 0o755, owner: (0, 0) };
     let triple = format!("{}-unknown-linux-gnu", target.architecture.gnu());
-    let linker =
-        if build == target { "gcc".to_owned() } else { format!("{}-linux-gnu-gcc", target.architecture.gnu()) };
+    let linker = format!("{}-linux-gnu-ld", target.architecture.gnu());
+    let linker = format!("-Clinker={linker}");
     let args = [
         "rustc",
         "--edition=2021",
@@ -57,15 +57,19 @@ pub(crate) fn compile(
         "--crate-type=bin",
         "--target",
         &triple,
+        "--cfg",
+        "freestanding",
         "-Copt-level=z",
         "-Clto=fat",
         "-Ccodegen-units=1",
         "-Cpanic=abort",
         "-Cstrip=symbols",
-        "-Ctarget-feature=+crt-static",
-        &format!("-Clinker={linker}"),
-        // The build id hashes the linker's view of temporary paths.
-        "-Clink-arg=-Wl,--build-id=none",
+        "-Crelocation-model=static",
+        "-Clinker-flavor=ld",
+        &linker,
+        "-Clink-arg=-static",
+        // The build id would be a hash over temporary paths.
+        "-Clink-arg=--build-id=none",
         "--remap-path-prefix=/src=claw-init",
         "-o",
         "/out/claw-init",

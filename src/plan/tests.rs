@@ -10,7 +10,7 @@ const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
 const BASES: [(&str, &str); 3] = [
     ("base/debian.toml", include_str!("../../base/debian.toml")),
     ("base/node.toml", include_str!("../../base/node.toml")),
-    ("base/rust.toml", include_str!("../../base/rust.toml")),
+    ("base/init-toolchain.toml", include_str!("../../base/init-toolchain.toml")),
 ];
 
 fn project() -> Project {
@@ -98,7 +98,7 @@ language = "custom"
 from = "debian"
 steps = [{ write = "/tools/hello", text = "hello" }]
 [stages.build]
-from = "rust"
+from = "init-toolchain"
 steps = [
   { copy = ["src", "Cargo.toml"], to = "/src", exclude = ["**/*.md"] },
   { copy = "/tools", from = "tools", to = "/opt/tools" },
