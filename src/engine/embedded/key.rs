@@ -21,12 +21,17 @@ pub(crate) fn op_digest(vertex: &Vertex, epoch: Option<i64>) -> Digest {
     // The digest of a vertex covers its inputs'; the same op on inputs that are all alike has one digest.
     let open = Edge { vertex: Digest::from_bytes([0; 32]), output: OutputIndex(0) };
     let inputs = vec![open; vertex.inputs().len()];
-    let digest = Vertex::new(vertex.op().clone(), inputs, vertex.platform(), llb::Metadata::default()).digest();
+    let alike = Vertex::new(vertex.op().clone(), inputs, vertex.platform(), llb::Metadata::default());
+    dated(&alike, epoch)
+}
+
+/// The digest of a vertex, and the epoch where that matters.
+fn dated(vertex: &Vertex, epoch: Option<i64>) -> Digest {
     match vertex.op() {
         Op::File(file) if file.actions.iter().any(|action| makes_timeless(&action.kind)) => {
-            Digest::of(format!("{digest} {}", epoch.unwrap_or(0)))
+            Digest::of(format!("{} {}", vertex.digest(), epoch.unwrap_or(0)))
         }
-        Op::File(_) | Op::Source(_) | Op::Exec(_) | Op::Merge(_) | Op::Diff(_) => digest,
+        Op::File(_) | Op::Source(_) | Op::Exec(_) | Op::Merge(_) | Op::Diff(_) => vertex.digest(),
     }
 }
 
@@ -41,10 +46,10 @@ fn makes_timeless(action: &FileActionKind) -> bool {
     }
 }
 
-/// The definition key of a vertex that has inputs, from those of its inputs (a key and the output taken of it).
-pub(crate) fn definition<'a>(op: &Digest, inputs: impl IntoIterator<Item = (&'a Key, OutputIndex)>) -> Key {
-    let inputs = inputs.into_iter().map(|(key, output)| format!("{} {}", key.hex(), output.0));
-    keyed("definition", op, inputs)
+/// The definition key of a vertex that has inputs, from those of its inputs.
+pub(crate) fn definition<'a>(vertex: &Vertex, epoch: Option<i64>, inputs: impl IntoIterator<Item = &'a Key>) -> Key {
+    // Which outputs are taken is said by the vertex.
+    keyed("definition", &dated(vertex, epoch), inputs.into_iter().map(Key::hex))
 }
 
 /// The identity key of a vertex.

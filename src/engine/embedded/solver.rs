@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diag::progress::{Event, Outcome, Progress, TaskId};
@@ -47,7 +47,6 @@ pub(crate) struct Solve {
 struct Node {
     vertex: Vertex,
     inputs: Vec<Input>,
-    op: OnceLock<Digest>,
     // Whether it, or something it is made of, is to run although its result is known: then the definition does not say
     // what comes of it.
     is_volatile: bool,
@@ -80,22 +79,20 @@ impl Solve {
                 .iter()
                 .map(|edge| Input { node: positions[&edge.vertex], output: edge.output })
                 .collect();
-            let op = OnceLock::new();
             let key = match vertex.op() {
                 Op::Source(source) => {
                     let platform = vertex.platform().unwrap_or(request.platform);
                     key::source(source, platform, |_| contexts[&vertex.digest()].digest())
                 }
                 Op::Exec(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) => {
-                    let op = op.get_or_init(|| key::op_digest(vertex, epoch));
-                    key::definition(op, inputs.iter().map(|input| (&nodes[input.node].key, input.output)))
+                    key::definition(vertex, epoch, inputs.iter().map(|input| &nodes[input.node].key))
                 }
             };
             let key = key::in_domain(&workshop.domain, &key);
             let is_volatile =
                 !request_allows_hit(&request, vertex) || inputs.iter().any(|input| nodes[input.node].is_volatile);
             positions.insert(vertex.digest(), nodes.len());
-            nodes.push(Node { vertex: vertex.clone(), inputs, op, is_volatile, key, outputs: OnceCell::new() });
+            nodes.push(Node { vertex: vertex.clone(), inputs, is_volatile, key, outputs: OnceCell::new() });
         }
         let head = request.definition.head();
         let head = Input { node: positions[&head.vertex], output: head.output };
@@ -120,7 +117,8 @@ impl Solve {
 
     /// The definition key of what is wanted: it stands for the whole graph and everything that goes into it.
     pub(crate) fn head_key(&self) -> Key {
-        key::definition(&Digest::of("head"), [(&self.nodes[self.head.node].key, self.head.output)])
+        let output = self.head.output.0.to_string();
+        Key::of(["head", &self.nodes[self.head.node].key.hex(), &output].map(str::as_bytes))
     }
 
     /// Makes what is wanted, or finds it.
@@ -188,9 +186,9 @@ impl Solve {
             return self.make(vertex, node.key, &[node.key], None, trees).await;
         }
         let domain = &self.workshop.domain;
-        let digest = node.op.get_or_init(|| key::op_digest(vertex, self.request.source_date_epoch));
-        let identity = key::in_domain(domain, &key::identity(digest, &trees));
-        let alike = Alike::of(domain, digest, vertex.op(), &trees);
+        let digest = key::op_digest(vertex, self.request.source_date_epoch);
+        let identity = key::in_domain(domain, &key::identity(&digest, &trees));
+        let alike = Alike::of(domain, &digest, vertex.op(), &trees);
         if may_hit {
             let mut found = self.workshop.records.find(&identity, outputs);
             let mut keys = vec![node.key];

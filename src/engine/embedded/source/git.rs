@@ -237,8 +237,14 @@ impl Git<'_> {
     ) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("git");
         // What the tree looks like must not depend on the user's configuration; how to log in may.
-        for setting in ["core.autocrlf=false", "core.symlinks=true", "core.fileMode=true", "advice.detachedHead=false"]
-        {
+        for setting in [
+            "core.autocrlf=false",
+            "core.symlinks=true",
+            "core.fileMode=true",
+            "core.attributesFile=/dev/null",
+            "core.excludesFile=/dev/null",
+            "advice.detachedHead=false",
+        ] {
             command.args(["-c", setting]);
         }
         // The mirrors are this store's own, whoever made it.
@@ -250,7 +256,11 @@ impl Git<'_> {
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"] {
             command.env_remove(name);
         }
-        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_LFS_SKIP_SMUDGE", "1").env("LC_ALL", "C");
+        command
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_LFS_SKIP_SMUDGE", "1")
+            .env("LC_ALL", "C");
         if let Some(index) = index {
             command.env("GIT_INDEX_FILE", index);
         }

@@ -159,9 +159,7 @@ impl Bench {
     pub(crate) fn directory(&self, who: Who) -> PathBuf {
         let path = self.directory.join(format!("d{}", self.next.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path).expect("a directory");
-        if who != Who::Root && rustix::process::geteuid().is_root() {
-            lchown(&path, Some(ORDINARY), Some(ORDINARY)).expect("an owner");
-        }
+        give(&path, who);
         path
     }
 
@@ -241,6 +239,19 @@ impl Bench {
     }
 }
 
+/// Makes everything at and below a path the solving user's.
+pub(crate) fn give(path: &Path, who: Who) {
+    if who == Who::Root || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    lchown(path, Some(ORDINARY), Some(ORDINARY)).expect("an owner");
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).expect("lists") {
+            give(&entry.expect("an entry").path(), who);
+        }
+    }
+}
+
 /// A store, a context, and what is to be solved.
 pub(crate) struct Site<'a> {
     bench: &'a Bench,
@@ -268,7 +279,11 @@ impl Site<'_> {
     /// Starts a process that solves.
     pub(crate) fn start(&self) -> Child {
         let mut command = self.bench.command(self.who);
-        command.env(WORKER, "solve").env("TMPDIR", &self.directory);
+        command
+            .env(WORKER, "solve")
+            .env("TMPDIR", &self.directory)
+            .env("HOME", &self.directory)
+            .env_remove("XDG_CONFIG_HOME");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

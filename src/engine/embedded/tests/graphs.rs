@@ -2,14 +2,14 @@
 
 use diag::{Source, Span};
 use llb::{
-    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, Graph, LocalSource, Location, MkdirAction,
-    MkfileAction, NetworkMode, Output, Owner, RmAction, Secret, SymlinkAction, Timestamp,
+    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, GitSource, Graph, HttpSource, LocalSource, Location,
+    MkdirAction, MkfileAction, NetworkMode, Output, Owner, RmAction, Secret, SymlinkAction, Timestamp,
 };
 use oci::{Digest, Platform};
 
-pub(crate) fn definition(name: &str, base: Digest) -> Definition {
+pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
     let graph = Graph::new(Platform::host().expect("a known platform"));
-    let base = graph.oci_layout("base", base, None).with_name("base");
+    let base = graph.oci_layout("base", digest, None).with_name("base");
     let head = match name.split_once(' ').unwrap_or((name, "")) {
         ("base", _) => base,
         ("app", _) => app(&graph, &base),
@@ -23,6 +23,9 @@ pub(crate) fn definition(name: &str, base: Digest) -> Definition {
         ("fail", script) => fail(&graph, &base, script),
         ("secret", _) => secret(&graph, &base),
         ("agent", _) => agent(&graph, &base),
+        ("pulled", _) => graph.image("registry.invalid/base".parse().expect("a repository"), digest),
+        ("downloaded", sha256) => downloaded(&graph, &base, sha256),
+        ("checked-out", source) => checked_out(&graph, &base, source),
         ("seeded", _) => seeded(&graph, &base),
         ("large", megabytes) => large(&graph, &base, megabytes),
         ("many", _) => many(&graph, &base),
@@ -206,6 +209,26 @@ fn secret(graph: &Graph, base: &Output) -> Output {
 
 fn agent(graph: &Graph, base: &Output) -> Output {
     let exec = Exec::on(base, shell("true")).mount("/agent", llb::Ssh::new("default")).with_name("agent");
+    graph.exec(exec).rootfs().clone()
+}
+
+/// A file by HTTP, looked at by a step.
+fn downloaded(graph: &Graph, base: &Output, sha256: &str) -> Output {
+    let mut source = HttpSource::new("https://files.invalid/some/file.bin", sha256.parse().expect("a digest"));
+    (source.perm, source.uid, source.gid) = (Some(0o640), 3, 4);
+    let file = graph.http(source).with_name("download");
+    let exec = Exec::on(base, shell("stat -c '%n %a %u:%g %Y' /in/file.bin; ls /in"));
+    let exec = exec.mount("/in", Bind::new(&file).read_only()).with_name("look");
+    graph.merge(graph.exec(exec).rootfs(), [&file])
+}
+
+/// A commit, looked at by a step.
+fn checked_out(graph: &Graph, base: &Output, source: &str) -> Output {
+    let (remote, commit) = source.split_once(' ').expect("a remote and a commit");
+    let commit = commit.parse().expect("a commit");
+    let git = GitSource { remote: remote.to_owned(), commit, subdir: None, keep_git_dir: false };
+    let exec = Exec::on(base, shell("cat /in/file; ls -a /in"));
+    let exec = exec.mount("/in", Bind::new(graph.git(git).with_name("check out")).read_only()).with_name("look");
     graph.exec(exec).rootfs().clone()
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::Mutex;
 
 use oci::{Digest, ImageConfig, Manifest};
 
 use crate::Check;
-use crate::fixture::{ALL, ANY, Bench, Wanted, Who};
+use crate::fixture::{ALL, ANY, Bench, Wanted, Who, give};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("everybody_gets_the_same_image", ALL, same_for_everybody),
@@ -18,6 +19,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ("trees_are_compared_when_they_have_nothing_in_common", ANY, difference),
     ("secrets_stay_nowhere", ANY, secrets),
     ("files_come_out", ANY, files),
+    ("sources_that_are_at_hand_need_no_network", ALL, offline),
+    ("a_commit_is_taken_and_kept", ANY, commit),
 ];
 
 /// The images of one kind of user are those of all others: who is first sets the standard.
@@ -140,4 +143,50 @@ fn files(bench: &Bench, who: Who) {
     let first = fs::read(&tar).expect("reads");
     site.solve();
     assert_eq!(fs::read(&tar).expect("reads"), first);
+}
+
+/// The worker is offline; what the store has is enough.
+fn offline(bench: &Bench, who: Who) {
+    let blob = &bench.base().layers[1];
+    let mut site = bench.site(who, &["base"]);
+    let base = site.solve();
+    site.job.graphs = vec!["pulled".to_owned(), format!("downloaded {}", blob.digest)];
+    site.job.layout = site.directory.join("nowhere");
+    let reports = site.solve_all();
+    assert_eq!(reports[0].manifest, base.manifest);
+    // A user who is alone in the namespace sees only files of root's, whatever the layer says.
+    let owner = if who == Who::Single { "0:0" } else { "3:4" };
+    assert_eq!(reports[1].log, format!("/in/file.bin 640 {owner} 0\nfile.bin\n"), "{:#?}", reports[1]);
+    let (layer, _) = reports[1].layers.last().expect("layers");
+    assert_eq!(site.layer(layer), ["file.bin 640 3:4"]);
+
+    site.job.graphs = vec![format!("downloaded {}", Digest::of("not there"))];
+    let error = site.solve().error().clone();
+    assert!(error.message.starts_with("download: ") && error.code.starts_with("registry/"), "{error:#?}");
+}
+
+fn commit(bench: &Bench, who: Who) {
+    let mut site = bench.site(who, &[]);
+    let remote = site.directory.join("remote");
+    fs::create_dir(&remote).expect("a directory");
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@t"];
+        let output = Command::new("git").args(identity).args(arguments).current_dir(&remote).output().expect("git");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    fs::write(remote.join("file"), "content\n").expect("writes");
+    git(&["add", "file"]);
+    git(&["commit", "--quiet", "--message", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    give(&remote, who);
+    site.job.graphs = vec![format!("checked-out file://{} {commit}", remote.display())];
+    let report = site.solve();
+    assert_eq!(report.log, "content\n.\n..\nfile\n", "{report:#?}");
+
+    // Gone there, it is here still, for another tree of it too.
+    store::remove_tree(&remote).expect("removes");
+    store::remove_tree(&site.job.store.join("records")).expect("removes");
+    assert_eq!(site.solve().manifest, report.manifest);
 }
