@@ -1,6 +1,7 @@
 //! Directories that outlive the build and enter no cache key: the cache mounts of steps.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use llb::{CacheId, CacheSharing};
@@ -30,7 +31,13 @@ impl CacheDirectory {
             },
             CacheSharing::Private => private(store, &key)?,
         };
-        fs::create_dir_all(&path).map_err(MountError::io("create", &path))?;
+        match fs::create_dir(&path) {
+            // Whatever the umask: steps run as many users.
+            Ok(()) => fs::set_permissions(&path, fs::Permissions::from_mode(0o755)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+        .map_err(MountError::io("create", &path))?;
         Ok(Some(Self { path, _lock: lock }))
     }
 
@@ -54,5 +61,35 @@ fn private(store: &Store, key: &str) -> Result<(PathBuf, Option<Lock>), MountErr
             return Ok((store.caches().join(name), Some(lock)));
         }
         number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sharing_decides_who_gets_what() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let id = |name: &str| CacheId(name.to_owned());
+        let attempt = |name, sharing| CacheDirectory::try_acquire(&store, &id(name), sharing).expect("the store works");
+        let acquire = |name, sharing| attempt(name, sharing).expect("a cache");
+        let (one, two) = (acquire("npm", CacheSharing::Shared), acquire("npm", CacheSharing::Shared));
+        assert!(one.path().is_dir());
+        assert_eq!(one.path(), two.path());
+        assert_ne!(one.path(), acquire("../npm", CacheSharing::Shared).path());
+
+        let first = acquire("npm", CacheSharing::Private);
+        let second = acquire("npm", CacheSharing::Private);
+        assert_ne!(first.path(), second.path());
+        let was = first.path().to_owned();
+        drop(first);
+        assert_eq!(acquire("npm", CacheSharing::Private).path(), was, "what nobody uses is used again");
+
+        let held = acquire("go", CacheSharing::Locked);
+        assert!(attempt("go", CacheSharing::Locked).is_none(), "a locked cache has one user");
+        drop(held);
+        assert!(attempt("go", CacheSharing::Locked).is_some());
     }
 }
