@@ -12,7 +12,6 @@ pub use probe::{Limitation, Probe, Unusable, probe};
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::sync::OnceLock;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Uid};
@@ -84,19 +83,16 @@ pub fn enter(ids: Ids) -> Result<Identity, Unusable> {
     Ok(identity())
 }
 
-/// Who this process is. Asked of the kernel once: [`enter`] has to come first.
+/// Who this process is now. What matters is what it says after [`enter`].
 #[must_use]
 pub fn identity() -> Identity {
-    static IDENTITY: OnceLock<Identity> = OnceLock::new();
-    *IDENTITY.get_or_init(|| {
-        let mapped = |path| fs::read_to_string(path).map_or(0, |text| map::mapped(&text));
-        let ids = mapped("/proc/self/uid_map").min(mapped("/proc/self/gid_map"));
-        match (map::is_initial(ids), rustix::process::geteuid().is_root()) {
-            (true, true) => Identity::Root,
-            (false, true) if map::is_full(ids) => Identity::RootlessRange,
-            (true | false, _) => Identity::RootlessSingle,
-        }
-    })
+    let mapped = |path| fs::read_to_string(path).map_or(0, |text| map::mapped(&text));
+    let ids = mapped("/proc/self/uid_map").min(mapped("/proc/self/gid_map"));
+    match (map::is_initial(ids), rustix::process::geteuid().is_root()) {
+        (true, true) => Identity::Root,
+        (false, true) if map::is_full(ids) => Identity::RootlessRange,
+        (true | false, _) => Identity::RootlessSingle,
+    }
 }
 
 /// Whether the process may mount where it is.

@@ -83,7 +83,8 @@ impl Editor<'_> {
     }
 
     fn edit(&self, line: &[usize], tree: &Tree, snapshot: &Snapshot) -> Result<(), VertexError> {
-        let mut editor = TreeEditor::open(Root::new(tree.root()), snapshot, self.workshop.ownership(), self.epoch)?;
+        let editor = TreeEditor::open(Root::new(tree.root()), snapshot, self.workshop.ownership(), self.epoch)?;
+        let mut editor = editor.sharing(tree);
         // Trees that are looked into, each mounted once.
         let mounter = self.workshop.mounter()?;
         let accounts = self.inputs.iter().map(|input| mounter.read_only(&input.layers));
