@@ -9,7 +9,7 @@ use recipe::{Name, Recipe, RecipeError, StageFrom, StageStep};
 use crate::stage::{Stages, path};
 use crate::{
     BaseImages, Context, Copy, CopyFrom, Epoch, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError,
-    Run, Stage, StageId, Step, StepKind, bases,
+    Project, Run, Stage, StageId, Step, StepKind, bases,
 };
 
 /// The base a stage starts from, if it is one: names the recipe does not define as stages are bases.
@@ -24,6 +24,80 @@ fn find<'a>(recipe: &'a Recipe, name: &Name) -> Option<&'a recipe::Stage> {
     recipe.stages.iter().find(|stage| stage.name.value == *name)
 }
 
+/// Checks the stages without planning them, so that mistakes are told before anything is fetched: every name is a stage
+/// or a base, nothing stands on itself, and nothing runs where there are no files.
+///
+/// # Errors
+/// The first mistake.
+pub(crate) fn check(recipe: &Recipe, project: &Project) -> Result<(), PlanError> {
+    let mut checked = Vec::new();
+    for stage in &recipe.stages {
+        check_stage(recipe, project, &stage.name, &mut Vec::new(), &mut checked)?;
+    }
+    for copy in &recipe.image.copy {
+        check_stage(recipe, project, &copy.from, &mut Vec::new(), &mut checked)?;
+    }
+    Ok(())
+}
+
+/// `open` holds the stages that led here, outermost first; `checked` those that are known to be right.
+fn check_stage(
+    recipe: &Recipe,
+    project: &Project,
+    asked: &Spanned<Name>,
+    open: &mut Vec<Name>,
+    checked: &mut Vec<Name>,
+) -> Result<(), PlanError> {
+    if checked.contains(&asked.value) {
+        return Ok(());
+    }
+    let Some(stage) = find(recipe, &asked.value) else {
+        return match project.base(&asked.value) {
+            Some(_) => Ok(()),
+            None => Err(unknown(recipe, project, asked).into()),
+        };
+    };
+    if let Some(start) = open.iter().position(|name| *name == asked.value) {
+        let circle: Vec<&str> = open[start..].iter().chain([&asked.value]).map(Name::as_str).collect();
+        let message = format!("stages stand on each other: {}", circle.join(" -> "));
+        return Err(RecipeError::at(codes::recipe::CYCLE, &recipe.source, asked.span, message)
+            .mark("the circle closes here")
+            .help("let one of them start from a base or from `scratch`")
+            .into());
+    }
+    open.push(asked.value.clone());
+    if let StageFrom::Named(name) = &stage.from.value {
+        check_stage(recipe, project, &Spanned::new(name.clone(), stage.from.span), open, checked)?;
+    }
+    for (number, step) in stage.steps.iter().enumerate() {
+        match &step.kind.value {
+            recipe::StepKind::Copy { from: Some(from), .. } => check_stage(recipe, project, from, open, checked)?,
+            recipe::StepKind::Run { .. } if number == 0 && stage.from.value == StageFrom::Scratch => {
+                let message = "nothing can run in an empty stage";
+                return Err(RecipeError::at(codes::recipe::BAD_VALUE, &recipe.source, step.kind.span, message)
+                    .help("start the stage from a base, or copy the program in first")
+                    .into());
+            }
+            _ => {}
+        }
+    }
+    open.pop();
+    checked.push(asked.value.clone());
+    Ok(())
+}
+
+fn unknown(recipe: &Recipe, project: &Project, asked: &Spanned<Name>) -> RecipeError {
+    let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.value.as_str()).collect();
+    let bases: Vec<&str> = project.bases().map(|base| base.name.value.as_str()).collect();
+    let message = format!("stage `{}` is not defined", asked.value);
+    let error = RecipeError::at(codes::recipe::UNKNOWN_STAGE, &recipe.source, asked.span, message);
+    match did_you_mean(asked.value.as_str(), names.iter().chain(&bases).copied()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None if names.is_empty() => error.help("define it as `[stages.NAME]`"),
+        None => error.help(format!("stages defined: {}; bases: {}", names.join(", "), bases.join(", "))),
+    }
+}
+
 /// The custom stages of one recipe, planned as they are asked for.
 pub(crate) struct Custom<'a> {
     locked: &'a LockedRecipe<'a>,
@@ -31,16 +105,14 @@ pub(crate) struct Custom<'a> {
     platform: Platform,
     epoch: Epoch,
     done: BTreeMap<Name, StageId>,
-    /// Names being planned now, innermost last.
-    open: Vec<Name>,
 }
 
 impl<'a> Custom<'a> {
     pub(crate) fn new(locked: &'a LockedRecipe<'a>, images: &'a BaseImages, platform: Platform, epoch: Epoch) -> Self {
-        Self { locked, images, platform, epoch, done: BTreeMap::new(), open: Vec::new() }
+        Self { locked, images, platform, epoch, done: BTreeMap::new() }
     }
 
-    /// Plans every stage, so that mistakes in unused ones are told too.
+    /// Plans every stage, used or not.
     pub(crate) fn all(&mut self, stages: &mut Stages) -> Result<(), PlanError> {
         for stage in &self.locked.recipe.stages {
             self.stage(stages, &stage.name)?;
@@ -54,20 +126,7 @@ impl<'a> Custom<'a> {
             return Ok(*done);
         }
         let recipe = self.locked.recipe;
-        if let Some(start) = self.open.iter().position(|name| *name == asked.value) {
-            let circle: Vec<&str> = self.open[start..].iter().chain([&asked.value]).map(Name::as_str).collect();
-            return Err(RecipeError::at(
-                codes::recipe::CYCLE,
-                &recipe.source,
-                asked.span,
-                format!("stages stand on each other: {}", circle.join(" -> ")),
-            )
-            .mark("the circle closes here")
-            .help("let one of them start from a base or from `scratch`")
-            .into());
-        }
-        let Some(stage) = find(recipe, &asked.value) else { return Err(self.unknown(asked).into()) };
-        self.open.push(asked.value.clone());
+        let stage = find(recipe, &asked.value).expect("stages are checked with the recipe's requests");
         let from = match &stage.from.value {
             StageFrom::Scratch => From::Scratch,
             StageFrom::Image(reference) => {
@@ -75,44 +134,21 @@ impl<'a> Custom<'a> {
             }
             StageFrom::Named(name) => {
                 let named = Spanned::new(name.clone(), stage.from.span);
-                if find(recipe, name).is_some() { From::Stage(self.stage(stages, &named)?) } else { self.base(&named)? }
+                if find(recipe, name).is_some() { From::Stage(self.stage(stages, &named)?) } else { self.base(&named) }
             }
         };
         let mut steps = Vec::new();
         for step in &stage.steps {
-            if from == From::Scratch && steps.is_empty() && matches!(step.kind.value, recipe::StepKind::Run { .. }) {
-                let message = "nothing can run in an empty stage";
-                return Err(RecipeError::at(codes::recipe::BAD_VALUE, &recipe.source, step.kind.span, message)
-                    .help("start the stage from a base, or copy the program in first")
-                    .into());
-            }
             steps.push(self.step(stages, step)?);
         }
-        self.open.pop();
         let name = format!("{} {}", recipe.name.value, asked.value);
         let id = stages.add(Stage { name, platform: self.platform, epoch: self.epoch, from, steps });
         self.done.insert(asked.value.clone(), id);
         Ok(id)
     }
 
-    fn base(&self, name: &Spanned<Name>) -> Result<From, PlanError> {
-        if self.locked.project.base(&name.value).is_none() {
-            return Err(self.unknown(name).into());
-        }
-        Ok(bases::layout(self.images, &name.value, self.platform, self.origin(name.span)))
-    }
-
-    fn unknown(&self, asked: &Spanned<Name>) -> RecipeError {
-        let recipe = self.locked.recipe;
-        let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.value.as_str()).collect();
-        let bases: Vec<&str> = self.locked.project.bases().map(|base| base.name.value.as_str()).collect();
-        let message = format!("stage `{}` is not defined", asked.value);
-        let error = RecipeError::at(codes::recipe::UNKNOWN_STAGE, &recipe.source, asked.span, message);
-        match did_you_mean(asked.value.as_str(), names.iter().chain(&bases).copied()) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None if names.is_empty() => error.help("define it as `[stages.NAME]`"),
-            None => error.help(format!("stages defined: {}; bases: {}", names.join(", "), bases.join(", "))),
-        }
+    fn base(&self, name: &Spanned<Name>) -> From {
+        bases::layout(self.images, &name.value, self.platform, self.origin(name.span))
     }
 
     fn origin(&self, span: diag::Span) -> Origin {
@@ -195,7 +231,7 @@ impl<'a> Custom<'a> {
         if find(self.locked.recipe, &name.value).is_some() {
             return self.stage(stages, name);
         }
-        let from = self.base(name)?;
+        let from = self.base(name);
         let name = format!("base/{}", name.value);
         Ok(stages.add(Stage { name, platform: self.platform, epoch: self.epoch, from, steps: Vec::new() }))
     }

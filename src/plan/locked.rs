@@ -42,7 +42,6 @@ impl<'a> LockedRecipe<'a> {
         ignore: Vec<String>,
     ) -> Result<Self, PlanError> {
         let chain = project.chain(&recipe.image.base, &recipe.source)?;
-        requests::check_packages(recipe, &chain)?;
         let requests = Requests::of(recipe, project)?;
         if let Some(stale) = stale(&requests, lock).into_iter().next() {
             return Err(stale.into());

@@ -33,8 +33,7 @@ impl Plan {
     /// The plan as LLB. Equal plans give equal bytes.
     #[must_use]
     pub fn lower(&self) -> Lowered {
-        let mut lowering =
-            Lowering { trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
+        let mut lowering = Lowering { trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
         for stage in &self.stages {
             let tree = lowering.stage(stage);
             lowering.trees.push(tree);

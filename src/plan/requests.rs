@@ -27,6 +27,8 @@ impl Requests {
         let mut requests = Self::default();
         let platforms: Vec<Platform> = recipe.platforms.iter().map(|platform| platform.value).collect();
         let chain = project.chain(&recipe.image.base, &recipe.source)?;
+        crate::custom::check(recipe, project)?;
+        check_packages(recipe, &chain)?;
         requests.chain(&chain, &platforms);
         requests.packages(recipe, &chain, &platforms);
         for base in recipe.stages.iter().filter_map(|stage| crate::custom::base_of(recipe, stage)) {
@@ -156,7 +158,7 @@ pub(crate) fn recipe_request(recipe: &Recipe, chain: &[&Base], platform: Platfor
 }
 
 /// Packages without a Debian base under them.
-pub(crate) fn check_packages(recipe: &Recipe, chain: &[&Base]) -> Result<(), RecipeError> {
+fn check_packages(recipe: &Recipe, chain: &[&Base]) -> Result<(), RecipeError> {
     match recipe.image.packages.first() {
         Some(first) if !chain.iter().any(|base| base.debian.is_some()) => Err(RecipeError::at(
             diag::codes::recipe::BAD_VALUE,

@@ -60,10 +60,31 @@ impl<'a> Table<'a> {
     /// The value of a required key.
     pub(crate) fn need(&self, key: &'static str) -> Result<Value<'a>> {
         self.get(key).ok_or_else(|| {
+            // A misspelt key is a better message than a missing one.
+            if let Some((near, _)) = self
+                .entries
+                .iter()
+                .find(|(near, _)| did_you_mean(near.get_ref(), [key]).is_some() && !self.is_asked(near.get_ref()))
+            {
+                return self.unknown(near.get_ref(), near.span().into(), format!("did you mean `{key}`?"));
+            }
             let place = if self.path.is_empty() { "the file".to_owned() } else { format!("`[{}]`", self.path) };
             RecipeError::at(codes::recipe::MISSING_KEY, self.source, self.span, format!("{place} has no `{key}`"))
                 .mark(format!("`{key}` belongs here"))
         })
+    }
+
+    fn is_asked(&self, key: &str) -> bool {
+        self.asked.borrow().contains(&key)
+    }
+
+    fn place(&self) -> String {
+        if self.path.is_empty() { "at the top level".to_owned() } else { format!("in `[{}]`", self.path) }
+    }
+
+    fn unknown(&self, word: &str, span: Span, help: String) -> RecipeError {
+        let message = format!("unknown key `{word}` {}", self.place());
+        RecipeError::at(codes::recipe::UNKNOWN_KEY, self.source, span, message).help(help)
     }
 
     /// An optional table.
@@ -105,17 +126,15 @@ impl<'a> Table<'a> {
         let asked = self.asked.borrow();
         let unknown = self.entries.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref()));
         let Some((key, _)) = unknown.min_by_key(|(key, _)| key.span().start) else { return Ok(()) };
-        let word = key.get_ref().as_ref();
-        let place = if self.path.is_empty() { "at the top level".to_owned() } else { format!("in `[{}]`", self.path) };
+        let word: &str = key.get_ref();
         let mut known = asked.clone();
         known.sort_unstable();
         known.dedup();
         let help = match did_you_mean(word, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known keys {place}: {}", known.join(", ")),
+            None => format!("known keys {}: {}", self.place(), known.join(", ")),
         };
-        let message = format!("unknown key `{word}` {place}");
-        Err(RecipeError::at(codes::recipe::UNKNOWN_KEY, self.source, key.span().into(), message).help(help))
+        Err(self.unknown(word, key.span().into(), help))
     }
 }
 

@@ -103,8 +103,9 @@ async fn fetch_suite(
         }
     });
     let indexes = futures::future::try_join_all(files).await?;
-    // Named by its archive: with the file name, that is a package's URL.
-    Ok((Suite { name: source.archive.clone(), priority: 0, indexes }, release.date))
+    // As apt pins them: backports are there for those who ask for them.
+    let priority = if release.not_automatic { 100 } else { 500 };
+    Ok((Suite { name: source.name.clone(), priority, indexes }, release.date))
 }
 
 fn url(text: &str) -> Result<Url, Failure> {
@@ -154,13 +155,14 @@ pub(crate) fn debian(indexes: &Indexes, lock: &Lock, request: &DebianRequest) ->
         exclude: request.exclude.clone(),
         below: request.below.clone(),
         epoch: found.iter().map(|(_, date)| *date).max().unwrap_or(0),
-        packages: packages.into_iter().map(locked).collect(),
+        packages: packages.into_iter().map(|package| locked(package, &sources)).collect(),
     })
 }
 
-fn locked(package: debian::LockedPackage) -> LockedPackage {
+fn locked(package: debian::LockedPackage, sources: &[SuiteSource]) -> LockedPackage {
+    let source = sources.iter().find(|source| source.name == package.suite).expect("packages come from the suites asked");
     LockedPackage {
-        url: format!("{}/{}", package.suite, package.filename),
+        url: format!("{}/{}", source.archive, package.filename),
         name: package.name,
         version: package.version,
         architecture: package.architecture,
