@@ -10,7 +10,13 @@ use oci::Platform;
 /// `clawbuild openclaw` builds the image of runtimes/openclaw. Targets are recipes by name, `base/NAME`, or paths to a
 /// recipe.toml or its directory.
 #[derive(Debug, Parser)]
-#[command(name = "clawbuild", version, propagate_version = true, subcommand_value_name = "VERB|TARGET", max_term_width = 110)]
+#[command(
+    name = "clawbuild",
+    version,
+    propagate_version = true,
+    subcommand_value_name = "VERB|TARGET",
+    max_term_width = 110
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -281,7 +287,9 @@ fn size(text: &str) -> Result<u64, String> {
         _ => 0,
     };
     let number = text[..digits].parse::<u64>().ok().filter(|_| unit > 0);
-    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| format!("`{text}` is not a size: write `20GB` or `512MiB`"))
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("`{text}` is not a size: write `20GB` or `512MiB`"))
 }
 
 /// `7d`, `12h`, `30m`.

@@ -13,7 +13,8 @@ use super::arguments::{Build, LayerCompression};
 use super::output::{self, Finished};
 use crate::cli::Failure;
 use crate::pipeline::{
-    Built, ImageName, ImageOptions, Locking, Naming, OutputSpec, Session, build_base, build_image, ensure_locked, push_image,
+    Built, ImageName, ImageOptions, Locking, Naming, OutputSpec, Session, build_base, build_image, ensure_locked,
+    push_image,
 };
 use crate::settings::Settings;
 use crate::ui::Printer;
@@ -85,12 +86,19 @@ impl Request {
 fn secrets(words: &[String]) -> Result<BTreeMap<SecretId, SecretSlice<u8>>, Failure> {
     let read = |word: &String| {
         let (name, value) = match word.split_once('=') {
-            Some((name, file)) => (name, std::fs::read(file).map_err(|error| format!("`{file}` cannot be read: {error}"))),
-            None => (word.as_str(), std::env::var(word).map(String::into_bytes).map_err(|_| format!("the variable `{word}` is not set"))),
+            Some((name, file)) => {
+                (name, std::fs::read(file).map_err(|error| format!("`{file}` cannot be read: {error}")))
+            }
+            None => (
+                word.as_str(),
+                std::env::var(word).map(String::into_bytes).map_err(|_| format!("the variable `{word}` is not set")),
+            ),
         };
         match value {
             Ok(value) => Ok((SecretId(name.to_owned()), SecretSlice::from(value))),
-            Err(why) => Err(Diagnostic::new(codes::cli::USAGE, format!("the secret `{name}` is not there")).cause(why).into()),
+            Err(why) => {
+                Err(Diagnostic::new(codes::cli::USAGE, format!("the secret `{name}` is not there")).cause(why).into())
+            }
         }
     };
     words.iter().map(read).collect()
@@ -100,7 +108,9 @@ fn secrets(words: &[String]) -> Result<BTreeMap<SecretId, SecretSlice<u8>>, Fail
 /// anew, said loudly, and the build tried once more.
 async fn one(session: &Session, target: &Target, request: &Request, printer: &Printer) -> Result<Finished, Failure> {
     let settings = session.settings();
-    let first = attempt(session, target, request, if settings.locked { Locking::Locked } else { Locking::Missing }, printer).await;
+    let first =
+        attempt(session, target, request, if settings.locked { Locking::Locked } else { Locking::Missing }, printer)
+            .await;
     match first {
         Err(failure) if !settings.locked && failure.superseded_owner().is_some() => {
             let owner = failure.superseded_owner().unwrap_or_default().to_owned();
@@ -122,13 +132,15 @@ async fn attempt(
     let platform = request.platform.unwrap_or_else(|| session.build_platform());
     let (built, workspace) = match target {
         Target::Recipe { loaded, workspace } => {
-            let (lock, changes) = ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
+            let (lock, changes) =
+                ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
             say(changes);
             let options = ImageOptions { platform, ..request.options.clone() };
             (build_image(session, workspace, loaded, &lock, &options).await?, workspace)
         }
         Target::Base { name, workspace } => {
-            let requests = plan::Requests::of_base(workspace.project()?, name, &[Platform::LINUX_AMD64, Platform::LINUX_ARM64])?;
+            let requests =
+                plan::Requests::of_base(workspace.project()?, name, &[Platform::LINUX_AMD64, Platform::LINUX_ARM64])?;
             let (lock, changes) = ensure_locked(session, workspace, &[], requests, &locking).await?;
             say(changes);
             (build_base(session, workspace, name, &lock, platform).await?, workspace)
@@ -144,7 +156,11 @@ async fn attempt(
     for output in &outputs {
         exported.push(crate::pipeline::export(session, &built, &name, output).await?);
     }
-    let pushed = if request.push { push_image(session, built.image.manifest.clone(), &name.destinations()?, request.insecure).await? } else { Vec::new() };
+    let pushed = if request.push {
+        push_image(session, built.image.manifest.clone(), &name.destinations()?, request.insecure).await?
+    } else {
+        Vec::new()
+    };
     Ok(Finished { built, name, exported, pushed })
 }
 
@@ -157,4 +173,3 @@ fn default_destination(workspace: &Workspace, built: &Built) -> PathBuf {
         dist.join(format!("{}-{}", built.plan.target, built.plan.platform.architecture))
     }
 }
-

@@ -13,8 +13,13 @@ pub(crate) fn cache(settings: &Settings, arguments: &Cache, printer: &Printer) -
     match &arguments.verb {
         CacheVerb::Du { json } => usage(settings, *json, printer),
         CacheVerb::Prune { all, max_used, min_free, max_age, dry_run, json } => {
-            let policy =
-                PrunePolicy { all: *all, max_age: *max_age, max_used: *max_used, min_free: *min_free, dry_run: *dry_run };
+            let policy = PrunePolicy {
+                all: *all,
+                max_age: *max_age,
+                max_used: *max_used,
+                min_free: *min_free,
+                dry_run: *dry_run,
+            };
             prune(settings, &policy, *json, printer)
         }
     }
@@ -22,10 +27,10 @@ pub(crate) fn cache(settings: &Settings, arguments: &Cache, printer: &Printer) -
 
 fn usage(settings: &Settings, json: bool, printer: &Printer) -> Result<(), Failure> {
     let usage = Store::open(&settings.store)?.usage()?;
-    let records = usage.records.values().fold(Amount::default(), |sum, part| Amount {
-        count: sum.count + part.count,
-        bytes: sum.bytes + part.bytes,
-    });
+    let records = usage
+        .records
+        .values()
+        .fold(Amount::default(), |sum, part| Amount { count: sum.count + part.count, bytes: sum.bytes + part.bytes });
     let rows = [
         ("downloads", usage.downloads),
         ("blobs", usage.blobs),

@@ -61,7 +61,9 @@ pub(crate) fn doctor(settings: &Settings, arguments: &Doctor, printer: &Printer)
 
 fn engine_check() -> Check {
     match userns::probe() {
-        Ok(probe) => Check { what: "embedded engine", state: State::Good, detail: identity(&probe).to_owned(), fix: Vec::new() },
+        Ok(probe) => {
+            Check { what: "embedded engine", state: State::Good, detail: identity(&probe).to_owned(), fix: Vec::new() }
+        }
         Err(error) => {
             let diagnostic = error.diagnostic();
             Check { what: "embedded engine", state: State::Bad, detail: diagnostic.message, fix: diagnostic.help }
@@ -99,17 +101,33 @@ fn store_check(settings: &Settings) -> Check {
                 what: "store",
                 state: if little { State::Limited } else { State::Good },
                 detail: format!("{}, {} free", path.display(), crate::ui::text::bytes(free)),
-                fix: if little { vec!["free some space, or name another directory with `--store`".to_owned()] } else { Vec::new() },
+                fix: if little {
+                    vec!["free some space, or name another directory with `--store`".to_owned()]
+                } else {
+                    Vec::new()
+                },
             }
         }
-        Err(error) => Check { what: "store", state: State::Bad, detail: format!("{}: {error}", path.display()), fix: Vec::new() },
+        Err(error) => {
+            Check { what: "store", state: State::Bad, detail: format!("{}: {error}", path.display()), fix: Vec::new() }
+        }
     }
 }
 
 /// Docker is only needed to load images into it.
 fn docker_check() -> Check {
     match crate::pipeline::docker_endpoint() {
-        Some(endpoint) => Check { what: "docker", state: State::Good, detail: format!("{endpoint} (only for --load)"), fix: Vec::new() },
-        None => Check { what: "docker", state: State::Limited, detail: "not found; only --load needs it".to_owned(), fix: Vec::new() },
+        Some(endpoint) => Check {
+            what: "docker",
+            state: State::Good,
+            detail: format!("{endpoint} (only for --load)"),
+            fix: Vec::new(),
+        },
+        None => Check {
+            what: "docker",
+            state: State::Limited,
+            detail: "not found; only --load needs it".to_owned(),
+            fix: Vec::new(),
+        },
     }
 }

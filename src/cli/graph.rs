@@ -17,7 +17,8 @@ pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -
         let platform = arguments.platform.unwrap_or_else(|| session.build_platform());
         match &target {
             Target::Recipe { loaded, workspace } => {
-                let (lock, _) = ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
+                let (lock, _) =
+                    ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
                 lower_image(session, workspace, loaded, &lock, platform).await
             }
             Target::Base { name, workspace } => {

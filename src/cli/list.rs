@@ -40,14 +40,22 @@ pub(crate) fn list(arguments: &List, printer: &Printer) -> Result<(), Failure> {
 /// Shows what a recipe says, as one reads it.
 pub(crate) fn show(_: &Settings, arguments: &Show, printer: &Printer) -> Result<(), Failure> {
     match Target::find(&Workspace::find()?, &arguments.target)? {
-        Target::Recipe { loaded, .. } if arguments.json => printer.data(format_args!("{:#}\n", recipe_json(&loaded.recipe))),
+        Target::Recipe { loaded, .. } if arguments.json => {
+            printer.data(format_args!("{:#}\n", recipe_json(&loaded.recipe)))
+        }
         Target::Recipe { loaded, .. } => printer.data(recipe_text(&loaded.recipe)),
         Target::Base { name, workspace } => {
             let project = workspace.project()?;
             let base = project.base(&name).expect("targets are looked up before they are shown");
-            let packages = base.debian.as_ref().map_or_else(Vec::new, |set| set.packages.iter().map(|p| p.value.clone()).collect());
+            let packages = base
+                .debian
+                .as_ref()
+                .map_or_else(Vec::new, |set| set.packages.iter().map(|p| p.value.clone()).collect());
             if arguments.json {
-                printer.data(format_args!("{:#}\n", json!({ "name": name.as_str(), "summary": base.summary, "packages": packages })));
+                printer.data(format_args!(
+                    "{:#}\n",
+                    json!({ "name": name.as_str(), "summary": base.summary, "packages": packages })
+                ));
             } else {
                 printer.data(format_args!("base/{name}\n  {}\n  packages  {}\n", base.summary, packages.join(" ")));
             }

@@ -2,7 +2,7 @@
 
 use super::arguments::Lock;
 use crate::cli::Failure;
-use crate::pipeline::{Locking, ensure_locked};
+use crate::pipeline::{Locking, ensure_all_locked, ensure_locked};
 use crate::settings::Settings;
 use crate::ui::Printer;
 use crate::workspace::{LoadedRecipe, Target, Workspace};
@@ -30,7 +30,11 @@ pub(crate) fn lock(settings: &Settings, arguments: &Lock, printer: &Printer) -> 
     };
     let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
     let changes = super::run_async(settings, printer, None, async |session| {
-        let (_, changes) = ensure_locked(session, &workspace, &loaded, plan::Requests::default(), &locking).await?;
+        let (_, changes) = if arguments.targets.is_empty() {
+            ensure_all_locked(session, &workspace, &loaded, &locking).await?
+        } else {
+            ensure_locked(session, &workspace, &loaded, plan::Requests::default(), &locking).await?
+        };
         Ok(changes)
     })?;
     match changes.as_slice() {

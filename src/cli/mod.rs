@@ -67,7 +67,10 @@ pub fn run() -> ExitCode {
 fn parse(mut words: Vec<std::ffi::OsString>) -> Result<Arguments, clap::Error> {
     let command = Arguments::command();
     let is_verb = |word: &str| {
-        word == "help" || command.get_subcommands().any(|verb| verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word))
+        word == "help"
+            || command
+                .get_subcommands()
+                .any(|verb| verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word))
     };
     // Options before the first word belong to the program or to `build`, which takes the same ones.
     let options_with_value = ["--store", "--color", "--error-format", "--progress"];
@@ -167,6 +170,12 @@ fn explain(slug: &str, printer: &Printer) -> Result<(), Failure> {
         let help = diag::did_you_mean(slug, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
         return Err(Failure::from(diagnostic.help(help.unwrap_or_else(|| format!("codes: {}", known.join(", "))))));
     };
-    printer.data(format_args!("{}: {}\n\n{}\n\nexit status {}\n", code.slug, code.title, code.explanation, code.exit.status()));
+    printer.data(format_args!(
+        "{}: {}\n\n{}\n\nexit status {}\n",
+        code.slug,
+        code.title,
+        code.explanation,
+        code.exit.status()
+    ));
     Ok(())
 }

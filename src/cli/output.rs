@@ -44,7 +44,8 @@ fn describe(one: &Finished) -> String {
     let image = &one.built.image;
     let size: u64 = image.layers.iter().map(|layer| layer.descriptor.size).sum();
     let mut text = String::new();
-    let mut line = |what: &str, value: String| writeln!(text, "{what:<9} {value}").expect("writing to a String cannot fail");
+    let mut line =
+        |what: &str, value: String| writeln!(text, "{what:<9} {value}").expect("writing to a String cannot fail");
     for reference in one.name.references() {
         line("image", reference.familiar());
     }

@@ -29,7 +29,11 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
         })?
     } else {
         let Target::Recipe { loaded, workspace } = Target::find(&Workspace::find()?, &arguments.what)? else {
-            return Err(Diagnostic::new(codes::cli::USAGE, "bases are pushed as layouts: build one with `-o type=oci,dest=DIR` first").into());
+            return Err(Diagnostic::new(
+                codes::cli::USAGE,
+                "bases are pushed as layouts: build one with `-o type=oci,dest=DIR` first",
+            )
+            .into());
         };
         super::run_async(settings, printer, None, async |session| {
             let locking = Locking::Locked;

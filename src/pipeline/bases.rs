@@ -43,7 +43,12 @@ pub(crate) async fn lay_ground(
     Ok(ground)
 }
 
-async fn build_base(session: &Session, base: &LockedBase<'_>, images: &BaseImages, layers: &DebianLayers) -> Result<Digest, Failure> {
+async fn build_base(
+    session: &Session,
+    base: &LockedBase<'_>,
+    images: &BaseImages,
+    layers: &DebianLayers,
+) -> Result<Digest, Failure> {
     let plan = base.plan(images, layers);
     let lowered = plan.lower();
     let output = super::image::image_output(&plan, oci::layer::compress::Compression::default());
@@ -58,7 +63,9 @@ async fn build_base(session: &Session, base: &LockedBase<'_>, images: &BaseImage
     {
         return Ok(known.manifest);
     }
-    let outcome = solve_image(session, lowered.definition, &Contexts::default(), plan.platform, plan.image.epoch, output, false).await?;
+    let outcome =
+        solve_image(session, lowered.definition, &Contexts::default(), plan.platform, plan.image.epoch, output, false)
+            .await?;
     let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
     let blobs = [image.manifest.digest, image.config.digest].into_iter();
     let blobs = blobs.chain(image.layers.iter().map(|layer| layer.descriptor.digest)).collect();

@@ -85,7 +85,8 @@ pub(crate) async fn resolve(
     lock: &Lock,
 ) -> Result<LockedDependencies, Failure> {
     let RecipeDirectory::Disk(directory) = &loaded.directory else {
-        let message = format!("the dependencies of the built-in recipe `{}` cannot be resolved anew", loaded.recipe.name.value);
+        let message =
+            format!("the dependencies of the built-in recipe `{}` cannot be resolved anew", loaded.recipe.name.value);
         return Err(Diagnostic::new(codes::lock::DEPENDENCIES, message)
             .help("copy the recipe into `runtimes/` of a directory of your own and run `clawbuild lock` there")
             .into());

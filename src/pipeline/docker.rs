@@ -32,7 +32,8 @@ pub fn endpoint() -> Option<String> {
 pub(crate) async fn load(session: &Session, built: &Built, name: &ImageName) -> Result<(), Failure> {
     let docker = Docker::connect_with_defaults().map_err(|error| unreachable(&error))?.with_timeout(LOAD_TIMEOUT);
     docker.ping().await.map_err(|error| unreachable(&error))?;
-    let task = session.progress().task(TaskId::new("docker load"), format!("[docker] load {}", name.shown().familiar()));
+    let task =
+        session.progress().task(TaskId::new("docker load"), format!("[docker] load {}", name.shown().familiar()));
     let (writer, reader) = tokio::io::duplex(WINDOW);
     let archive = layout::Archive::new(session, built, name);
     // The writer is dropped with the bridge, and so the reader sees the end.

@@ -56,7 +56,9 @@ impl Reported for OutputSpecError {
     fn diagnostic(&self) -> Diagnostic {
         let diagnostic = Diagnostic::new(codes::cli::USAGE, self.to_string());
         match self {
-            Self::Form(_) | Self::Type(_) => diagnostic.help("types are oci, docker, local and tar: `-o type=oci,dest=DIR`"),
+            Self::Form(_) | Self::Type(_) => {
+                diagnostic.help("types are oci, docker, local and tar: `-o type=oci,dest=DIR`")
+            }
             Self::NoDestination(kind) => diagnostic.help(format!("write `-o type={kind},dest=PATH`")),
         }
     }
@@ -122,7 +124,12 @@ fn is_archive(path: &Path) -> bool {
 ///
 /// # Errors
 /// The destination cannot be written, or Docker refuses.
-pub async fn export(session: &Session, built: &Built, name: &ImageName, output: &OutputSpec) -> Result<Exported, Failure> {
+pub async fn export(
+    session: &Session,
+    built: &Built,
+    name: &ImageName,
+    output: &OutputSpec,
+) -> Result<Exported, Failure> {
     match output {
         OutputSpec::Oci { destination } if is_archive(destination) => {
             layout::write_archive(session, built, name, destination)?;
@@ -149,7 +156,16 @@ async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<
     let path = match &output {
         FilesOutput::Directory(path) | FilesOutput::Tar(path) => path.clone(),
     };
-    solve_files(session, built.definition.clone(), &built.contexts, built.plan.platform, built.plan.image.epoch, output, false).await?;
+    solve_files(
+        session,
+        built.definition.clone(),
+        &built.contexts,
+        built.plan.platform,
+        built.plan.image.epoch,
+        output,
+        false,
+    )
+    .await?;
     Ok(Exported::Files(path))
 }
 

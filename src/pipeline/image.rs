@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use diag::{Diagnostic, codes};
-use engine::{ContextSpec, ImageOutput, Layout, Output, SecretId, Solved, SolvedImage, SolveOutcome, SolveRequest};
+use engine::{ContextSpec, ImageOutput, Layout, Output, SecretId, SolveOutcome, SolveRequest, Solved, SolvedImage};
 use oci::layer::compress::Compression;
 use oci::{History, Platform};
 use plan::{Build, Epoch, LockedRecipe, Lowered, Plan};
@@ -21,7 +21,7 @@ use crate::workspace::{LoadedRecipe, Workspace};
 pub(crate) const STORE_NAME: &str = plan::STORE_LAYOUT;
 
 /// Directories behind local sources, by name.
-pub type Contexts = BTreeMap<String, PathBuf>;
+pub(crate) type Contexts = BTreeMap<String, PathBuf>;
 
 /// What the user says about one build.
 #[derive(Clone, Debug)]
@@ -50,9 +50,9 @@ pub struct Built {
     /// The plan.
     pub plan: Plan,
     /// Its LLB.
-    pub definition: llb::Definition,
+    pub(crate) definition: llb::Definition,
     /// The directories it takes files from.
-    pub contexts: Contexts,
+    pub(crate) contexts: Contexts,
     /// The image.
     pub image: SolvedImage,
 }
@@ -96,11 +96,18 @@ pub async fn build_image(
 ///
 /// # Errors
 /// As [`build_image`].
-pub async fn build_base(session: &Session, workspace: &Workspace, name: &Name, lock: &Lock, platform: Platform) -> Result<Built, Failure> {
+pub async fn build_base(
+    session: &Session,
+    workspace: &Workspace,
+    name: &Name,
+    lock: &Lock,
+    platform: Platform,
+) -> Result<Built, Failure> {
     let (plan, lowered) = lower_base(session, workspace, name, lock, platform).await?;
     let output = image_output(&plan, Compression::default());
     let (definition, contexts) = (lowered.definition, Contexts::new());
-    let outcome = solve_image(session, definition.clone(), &contexts, platform, plan.image.epoch, output, false).await?;
+    let outcome =
+        solve_image(session, definition.clone(), &contexts, platform, plan.image.epoch, output, false).await?;
     let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
     Ok(Built { plan, definition, contexts, image })
 }

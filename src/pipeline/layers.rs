@@ -208,7 +208,8 @@ impl Work {
     fn layer(&self, task: &Task) -> Result<(LayerBlob, Installed), Failure> {
         let below: Option<Installed> = match &self.below {
             Some(below) => Some(serde_json::from_slice(&self.store.read_blob(&below.installed)?).map_err(|error| {
-                Diagnostic::new(codes::store::MISMATCH, "the record of the packages below cannot be read").caused_by(&error)
+                Diagnostic::new(codes::store::MISMATCH, "the record of the packages below cannot be read")
+                    .caused_by(&error)
             })?),
             None => None,
         };

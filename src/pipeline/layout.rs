@@ -35,7 +35,8 @@ fn index(built: &Built, name: &ImageName) -> Index {
 /// Every blob of an image, sorted by digest.
 fn blobs(built: &Built) -> Vec<(Digest, u64)> {
     let image = &built.image;
-    let descriptors = [&image.manifest, &image.config].into_iter().chain(image.layers.iter().map(|layer| &layer.descriptor));
+    let descriptors =
+        [&image.manifest, &image.config].into_iter().chain(image.layers.iter().map(|layer| &layer.descriptor));
     let mut blobs: Vec<(Digest, u64)> = descriptors.map(|descriptor| (descriptor.digest, descriptor.size)).collect();
     blobs.sort();
     blobs.dedup();
@@ -49,7 +50,12 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failur
 
 /// Writes an OCI layout directory that holds the image and nothing else. Blobs are links to the store's where the
 /// filesystem allows. The directory changes in one step; one that holds the image already is left alone.
-pub(crate) fn write_layout(session: &Session, built: &Built, name: &ImageName, destination: &Path) -> Result<(), Failure> {
+pub(crate) fn write_layout(
+    session: &Session,
+    built: &Built,
+    name: &ImageName,
+    destination: &Path,
+) -> Result<(), Failure> {
     let index = index(built, name).to_bytes();
     let blobs = blobs(built);
     if is_up_to_date(destination, &index, &blobs) {
@@ -61,7 +67,10 @@ pub(crate) fn write_layout(session: &Session, built: &Built, name: &ImageName, d
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(failed("create", parent))?;
-    let made = tempfile::Builder::new().prefix(".clawbuild-").tempdir_in(parent).map_err(failed("create a directory in", parent))?;
+    let made = tempfile::Builder::new()
+        .prefix(".clawbuild-")
+        .tempdir_in(parent)
+        .map_err(failed("create a directory in", parent))?;
     fill(session.store(), made.path(), &index, &blobs)?;
     fs::set_permissions(made.path(), fs::Permissions::from_mode(0o755)).map_err(failed("write", made.path()))?;
     if destination.exists() {
@@ -148,7 +157,9 @@ impl Archive {
                 let name = format!("blobs/sha256/{}", digest.hex());
                 tar.append_data(&mut header(tar::EntryType::Regular, 0o444, *size), name, blob)?;
             }
-            for (name, bytes) in [("index.json", &self.index[..]), ("manifest.json", &self.docker), ("oci-layout", LAYOUT.as_bytes())] {
+            for (name, bytes) in
+                [("index.json", &self.index[..]), ("manifest.json", &self.docker), ("oci-layout", LAYOUT.as_bytes())]
+            {
                 tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)?;
             }
             tar.finish()?;
@@ -191,7 +202,12 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
 }
 
 /// Writes an archive to a file, which appears under its name only when whole.
-pub(crate) fn write_archive(session: &Session, built: &Built, name: &ImageName, destination: &Path) -> Result<(), Failure> {
+pub(crate) fn write_archive(
+    session: &Session,
+    built: &Built,
+    name: &ImageName,
+    destination: &Path,
+) -> Result<(), Failure> {
     let parent = match destination.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -224,8 +240,11 @@ pub fn read_layout(session: &Session, directory: &Path) -> Result<FoundLayout, F
     let bad = |message: String| Failure::from(Diagnostic::new(codes::oci::LAYOUT_INVALID, message));
     let path = directory.join("index.json");
     let bytes = fs::read(&path).map_err(failed("read", &path))?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|error| bad(format!("`{}` is no index: {error}", path.display())))?;
-    let Some(first) = index.manifests.first() else { return Err(bad(format!("`{}` holds no image", directory.display()))) };
+    let index: Index =
+        serde_json::from_slice(&bytes).map_err(|error| bad(format!("`{}` is no index: {error}", path.display())))?;
+    let Some(first) = index.manifests.first() else {
+        return Err(bad(format!("`{}` holds no image", directory.display())));
+    };
     if index.manifests.iter().any(|other| other.digest != first.digest) {
         return Err(bad(format!("`{}` holds several images", directory.display())));
     }
@@ -245,7 +264,10 @@ fn ingest(store: &Store, directory: &Path, descriptor: &Descriptor) -> Result<()
         writer.commit(Some(&descriptor.digest))?;
     }
     let unreadable = |error: serde_json::Error| {
-        Failure::from(Diagnostic::new(codes::oci::LAYOUT_INVALID, format!("{} cannot be read: {error}", descriptor.digest)))
+        Failure::from(Diagnostic::new(
+            codes::oci::LAYOUT_INVALID,
+            format!("{} cannot be read: {error}", descriptor.digest),
+        ))
     };
     let children = match descriptor.media_type.as_str() {
         media_type::INDEX | media_type::DOCKER_INDEX => {
@@ -253,7 +275,8 @@ fn ingest(store: &Store, directory: &Path, descriptor: &Descriptor) -> Result<()
             index.manifests
         }
         media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
-            let manifest: Manifest = serde_json::from_slice(&store.read_blob(&descriptor.digest)?).map_err(unreadable)?;
+            let manifest: Manifest =
+                serde_json::from_slice(&store.read_blob(&descriptor.digest)?).map_err(unreadable)?;
             [manifest.config].into_iter().chain(manifest.layers).collect()
         }
         _ => Vec::new(),

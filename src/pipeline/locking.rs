@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use diag::progress::{Outcome, Task, TaskId};
-use diag::{Diagnostic, Reported as _, codes};
+use diag::{Diagnostic, codes};
 use plan::Requests;
 use recipe::{DebianRequest, Lock, Name, NpmRequest, Stale};
 
@@ -36,6 +36,43 @@ pub async fn ensure_locked(
     extra: Requests,
     locking: &Locking,
 ) -> Result<(Lock, Vec<String>), Failure> {
+    ensure(session, workspace, recipes, extra, locking, Unasked::Keep).await
+}
+
+/// As [`ensure_locked`], for everything the workspace has: answers that nothing asks for any more are dropped.
+///
+/// # Errors
+/// As [`ensure_locked`].
+pub async fn ensure_all_locked(
+    session: &Session,
+    workspace: &Workspace,
+    recipes: &[&LoadedRecipe],
+    locking: &Locking,
+) -> Result<(Lock, Vec<String>), Failure> {
+    let project = workspace.project()?;
+    let mut bases = Requests::default();
+    for base in project.bases() {
+        let platforms = [oci::Platform::LINUX_AMD64, oci::Platform::LINUX_ARM64];
+        bases.merge(Requests::of_base(project, &base.name.value, &platforms)?);
+    }
+    ensure(session, workspace, recipes, bases, locking, Unasked::Drop).await
+}
+
+/// What becomes of answers that none of the requests at hand asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unasked {
+    Keep,
+    Drop,
+}
+
+async fn ensure(
+    session: &Session,
+    workspace: &Workspace,
+    recipes: &[&LoadedRecipe],
+    extra: Requests,
+    locking: &Locking,
+    unasked: Unasked,
+) -> Result<(Lock, Vec<String>), Failure> {
     let (mut lock, origin) = workspace.lock()?;
     let project = workspace.project()?;
     let mut requests = extra;
@@ -60,6 +97,10 @@ pub async fn ensure_locked(
     }
     for loaded in recipes {
         lock_dependencies(session, workspace, loaded, &mut lock, locking, &mut changes).await?;
+    }
+    if unasked == Unasked::Drop && *locking != Locking::Locked {
+        let names: Vec<Name> = recipes.iter().map(|loaded| loaded.recipe.name.value.clone()).collect();
+        lock.retain(&requests.npm, &requests.debian, &names);
     }
     let text = lock.to_string();
     let changed = match &origin {
@@ -117,10 +158,13 @@ fn refuse_if_fixed(session: &Session, locking: &Locking, stale: &[Stale]) -> Res
     }
     if session.settings().offline && !session.has_mirrors() {
         let missing: Vec<String> = stale.iter().map(|stale| format!("{}: {}", stale.request, stale.reason)).collect();
-        return Err(Diagnostic::new(codes::lock::OFFLINE, format!("{} inputs are not locked, and the network is off", missing.len()))
-            .related("missing", missing)
-            .help("run `clawbuild lock` once without `--offline`")
-            .into());
+        return Err(Diagnostic::new(
+            codes::lock::OFFLINE,
+            format!("{} inputs are not locked, and the network is off", missing.len()),
+        )
+        .related("missing", missing)
+        .help("run `clawbuild lock` once without `--offline`")
+        .into());
     }
     Ok(())
 }
@@ -166,7 +210,9 @@ async fn lock_dependencies(
     };
     let why = match dependencies::need(workspace, loaded, lock, update)? {
         dependencies::Need::Nothing => return Ok(()),
-        dependencies::Need::Record(_) if *locking == Locking::Locked => "the file changed without clawbuild.lock".to_owned(),
+        dependencies::Need::Record(_) if *locking == Locking::Locked => {
+            "the file changed without clawbuild.lock".to_owned()
+        }
         dependencies::Need::Record(entry) => {
             changes.push(format!("{}: {}", entry.target, entry.file));
             lock.put_dependencies(entry);
@@ -175,17 +221,27 @@ async fn lock_dependencies(
         dependencies::Need::Resolve { reason } => reason,
     };
     let refused = |code, message: String| {
-        Diagnostic::new(code, message).cause(why.clone()).label(&loaded.recipe.source, loaded.recipe.origin.span, "of this source")
+        Diagnostic::new(code, message).cause(why.clone()).label(
+            &loaded.recipe.source,
+            loaded.recipe.origin.span,
+            "of this source",
+        )
     };
     if *locking == Locking::Locked {
-        return Err(refused(codes::lock::DEPENDENCIES, format!("the dependencies of `{name}` are not what clawbuild.lock pins"))
-            .help("run `clawbuild lock`, look at what changed, and commit both files")
-            .into());
+        return Err(refused(
+            codes::lock::DEPENDENCIES,
+            format!("the dependencies of `{name}` are not what clawbuild.lock pins"),
+        )
+        .help("run `clawbuild lock`, look at what changed, and commit both files")
+        .into());
     }
     if session.settings().offline {
-        return Err(refused(codes::lock::OFFLINE, format!("the dependencies of `{name}` are not locked, and the network is off"))
-            .help("run `clawbuild lock` once without `--offline`")
-            .into());
+        return Err(refused(
+            codes::lock::OFFLINE,
+            format!("the dependencies of `{name}` are not locked, and the network is off"),
+        )
+        .help("run `clawbuild lock` once without `--offline`")
+        .into());
     }
     let entry = dependencies::resolve(session, workspace, loaded, lock).await?;
     changes.push(format!("{}: {} by {}", entry.target, entry.file, entry.manager));

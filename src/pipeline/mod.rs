@@ -18,7 +18,7 @@ pub use export::{Exported, OutputSpec, OutputSpecError, export};
 pub use image::{Built, ImageOptions, build_base, build_image, lower_base, lower_image};
 pub(crate) use layers::debian_package;
 pub use layout::{FoundLayout, read_layout};
-pub use locking::{Locking, ensure_locked};
+pub use locking::{Locking, ensure_all_locked, ensure_locked};
 pub use metadata::ImageMetadata;
 pub use naming::{ImageName, Naming};
 pub use push::{Pushed, push_image};

@@ -32,7 +32,8 @@ impl ImageName {
     /// # Errors
     /// A tag or name that is none.
     pub fn of(plan: &Plan, naming: &Naming) -> Result<Self, Failure> {
-        let github = naming.github_owner.as_ref().map(|owner| format!("ghcr.io/{}/{}", owner.to_lowercase(), plan.target));
+        let github =
+            naming.github_owner.as_ref().map(|owner| format!("ghcr.io/{}/{}", owner.to_lowercase(), plan.target));
         let known = naming
             .repository
             .clone()
@@ -104,10 +105,13 @@ impl ImageName {
     /// No repository is known.
     pub fn destinations(&self) -> Result<Vec<(Repository, Vec<Tag>)>, Failure> {
         if !self.pushable {
-            return Err(Diagnostic::new(codes::cli::NO_DESTINATION, format!("it is not said where to push `{}`", self.shown()))
-                .help("name the repository: `--repository ghcr.io/OWNER/NAME`, or `-t ghcr.io/OWNER/NAME:TAG`")
-                .help("or once and for all in the recipe: `[image] repository = \"ghcr.io/OWNER/NAME\"`")
-                .into());
+            return Err(Diagnostic::new(
+                codes::cli::NO_DESTINATION,
+                format!("it is not said where to push `{}`", self.shown()),
+            )
+            .help("name the repository: `--repository ghcr.io/OWNER/NAME`, or `-t ghcr.io/OWNER/NAME:TAG`")
+            .help("or once and for all in the recipe: `[image] repository = \"ghcr.io/OWNER/NAME\"`")
+            .into());
         }
         let mut destinations: Vec<(Repository, Vec<Tag>)> = Vec::new();
         for reference in &self.references {

@@ -29,7 +29,8 @@ pub async fn push_image(
         false => BTreeSet::new(),
     };
     let keychain = Keychain::from_environment(|name| std::env::var_os(name));
-    let images = Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() });
+    let images =
+        Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() });
     // Blobs pushed to one repository can be mounted from it into the next ones of the same registry.
     let mut sources: Vec<Repository> = Vec::new();
     let mut pushed = Vec::new();

@@ -37,15 +37,25 @@ impl Session {
     ///
     /// # Errors
     /// A store that cannot be used, a bad mirror, a machine nothing can be built on.
-    pub fn open(settings: &Settings, progress: Progress, cancel: CancellationToken, jobs: Option<u16>) -> Result<Self, Failure> {
+    pub fn open(
+        settings: &Settings,
+        progress: Progress,
+        cancel: CancellationToken,
+        jobs: Option<u16>,
+    ) -> Result<Self, Failure> {
         let Some(build_platform) = Platform::host() else {
-            return Err(Diagnostic::new(codes::engine::UNAVAILABLE, "clawbuild does not build on this kind of machine")
-                .help("use Linux on x86-64, 64-bit Arm or 64-bit RISC-V")
-                .into());
+            return Err(Diagnostic::new(
+                codes::engine::UNAVAILABLE,
+                "clawbuild does not build on this kind of machine",
+            )
+            .help("use Linux on x86-64, 64-bit Arm or 64-bit RISC-V")
+            .into());
         };
         let store = Store::open(&settings.store)?;
         let mirrors = Mirrors::new(settings.mirrors.clone()).map_err(|error| {
-            Failure::from(Diagnostic::new(codes::cli::SETTINGS, error.to_string()).help("mirrors are `PREFIX = REPLACEMENT`"))
+            Failure::from(
+                Diagnostic::new(codes::cli::SETTINGS, error.to_string()).help("mirrors are `PREFIX = REPLACEMENT`"),
+            )
         })?;
         let http = Http::new(HttpSettings { mirrors, offline: settings.offline, ..HttpSettings::default() });
         let downloader = Downloader::new(http, store.clone());
