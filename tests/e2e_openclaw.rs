@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::Capability::{Archive, Docker, Network, Overlay, Root, Runc, Skopeo, Umoci};
+use support::Capability::{Archive, Docker, Network, Overlay, Root, Runc, Umoci};
 use support::{Built, Capability, Cli, Suite, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
@@ -17,7 +17,7 @@ const BUILD: &[Capability] = &[Root, Overlay, Archive, Network];
 
 fn main() -> ExitCode {
     Suite::new()
-        .test("keeps the conventions of images", &[Root, Overlay, Archive, Network, Skopeo], conventions)
+        .test("keeps the conventions of images", BUILD, conventions)
         .test("holds no secret and nothing of this machine", BUILD, holds_nothing_of_this_machine)
         .test("docker runs it read-only until told to stop", &[Root, Overlay, Archive, Network, Docker], docker_runs_it)
         .test(
@@ -58,8 +58,12 @@ impl Image {
         self.reference().rsplit_once(':').expect("the name has a tag").1
     }
 
+    /// The image config as it is: tools that print it leave out what OCI's own schema does not name, such as the
+    /// health check.
     fn config(&self) -> Value {
-        run("skopeo", ["inspect", "--config", &format!("oci:{}", self.path("layout"))]).json()
+        let digest = self.built.config.strip_prefix("sha256:").expect("a SHA-256 digest");
+        let text = fs::read(self.path(&format!("layout/blobs/sha256/{digest}"))).expect("the layout holds the config");
+        serde_json::from_slice(&text).expect("it is JSON")
     }
 }
 
@@ -197,6 +201,6 @@ fn the_graph_is_printed() {
     assert!(graph("dot").starts_with("digraph"));
     assert!(graph("mermaid").starts_with("graph") || graph("mermaid").starts_with("flowchart"));
     assert!(graph("dockerfile").contains("\nFROM ") || graph("dockerfile").starts_with("FROM "));
-    let json: Value = serde_json::from_str(&graph("json")).expect("it is JSON");
-    assert!(json.is_object() || json.is_array());
+    let json = graph("json");
+    assert!(json.lines().count() > 5 && json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json}");
 }
