@@ -14,6 +14,7 @@ mod engine;
 mod export;
 mod flight;
 mod key;
+mod meter;
 mod op;
 mod record;
 mod snapshot;

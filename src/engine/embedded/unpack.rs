@@ -1,7 +1,6 @@
 //! Making the links of a chain visible as directories: image layers are unpacked when somebody has to see their files.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use diag::progress::{Outcome, TaskId};
@@ -10,10 +9,10 @@ use oci::layer::Snapshot;
 use oci::layer::apply::{self, Options};
 use oci::layer::tar::Limits;
 use store::{Key, StoreError};
-use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, ImageLayer, Part};
 use super::key;
+use super::meter::{Meter, Metered};
 use super::record::Outputs;
 use super::snapshot::{self, Draft, SnapshotId};
 use super::solver::Solve;
@@ -86,7 +85,7 @@ async fn unpack(
     }
     let hex = layer.blob.digest.hex();
     let task = solve.progress.task(TaskId::new(format!("unpack {hex}")), format!("unpacking layer {}", &hex[..12]));
-    let result = make(solve, layer, below.unwrap_or_default(), key).await;
+    let result = make(solve, layer, below.unwrap_or_default(), key, task.id()).await;
     match &result {
         Ok(_) => task.finish(Outcome::Done),
         Err(VertexError::Canceled) => task.finish(Outcome::Canceled),
@@ -107,13 +106,15 @@ async fn make(
     layer: &ImageLayer,
     below: &[SnapshotId],
     key: Key,
+    task: &TaskId,
 ) -> Result<SnapshotId, VertexError> {
     let (workshop, layer, cancel) = (solve.workshop.clone(), layer.clone(), solve.cancel.clone());
     let lower: Vec<Snapshot> = below.iter().map(|id| snapshot::at(&workshop.store, *id)).collect();
+    let meter = Meter::new(&solve.progress, task, "layer", Some(layer.blob.size));
     solve
         .blocking(move || {
             let draft = Draft::new(&workshop.store)?;
-            let blob = Cancelable { inner: workshop.store.open_blob(&layer.blob.digest)?, cancel: cancel.clone() };
+            let blob = Metered::new(workshop.store.open_blob(&layer.blob.digest)?, meter, &cancel);
             let options = Options {
                 ownership: workshop.ownership(),
                 overlay: workshop.overlay_xattrs(),
@@ -122,30 +123,21 @@ async fn make(
             };
             let unpacked = match apply::unpack(blob, draft.snapshot(), &options) {
                 Err(_) if cancel.is_cancelled() => return Err(VertexError::Canceled),
-                result => result?,
-            };
-            for (expected, found) in [(layer.blob.digest, unpacked.blob), (layer.diff_id.0, unpacked.diff_id.0)] {
-                if expected != found {
-                    return Err(StoreError::Mismatch { expected, found }.into());
+                Ok(unpacked) if unpacked.blob == layer.blob.digest => unpacked,
+                result => {
+                    // If the blob is not what its name says, that is what happened, and it is removed.
+                    workshop.store.verify_blob(&layer.blob.digest)?;
+                    result?
                 }
+            };
+            if unpacked.diff_id != layer.diff_id {
+                return Err(StoreError::Mismatch { expected: layer.diff_id.0, found: unpacked.diff_id.0 }.into());
             }
             let id = draft.commit()?;
             workshop.records.keep([key], &Outputs(vec![Chain::default().with(id)]))?;
             Ok(id)
         })
         .await
-}
-
-/// Reads until cancelled.
-struct Cancelable<R> {
-    inner: R,
-    cancel: CancellationToken,
-}
-
-impl<R: Read> Read for Cancelable<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() { Err(io::ErrorKind::Other.into()) } else { self.inner.read(buf) }
-    }
 }
 
 #[cfg(test)]

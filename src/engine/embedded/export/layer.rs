@@ -10,10 +10,12 @@ use oci::layer::diff::write_layer;
 use oci::layer::tar::TarWriter;
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key, Store};
+use tokio_util::sync::CancellationToken;
 
 use super::ExportError;
 use crate::SolvedLayer;
 use crate::embedded::chain::{Chain, Part};
+use crate::embedded::meter::{Meter, Metered};
 use crate::embedded::snapshot::{self, SnapshotId};
 use crate::embedded::solver::Solve;
 use crate::embedded::{Workshop, unpack};
@@ -51,20 +53,15 @@ pub(super) async fn layer(
     }
     let lower = unpack::snapshots(solve, &chain.lower(position)).await?;
     let _place = workshop.writer().await;
-    let (work, canceled) = (Arc::clone(solve), solve.cancel.clone());
-    let written = solve
-        .blocking(move || {
-            if canceled.is_cancelled() {
-                return Err(ExportError::Canceled);
-            }
-            write(&work.workshop, id, &lower, compression, epoch)
+    let meter = Meter::new(&solve.progress, task.id(), format!("layer {}", position + 1), None);
+    let work = Work { id, lower, compression, epoch, key };
+    let (workshop, cancel) = (workshop.clone(), solve.cancel.clone());
+    solve
+        .blocking(move || match work.write(&workshop, meter, &cancel) {
+            Err(_) if cancel.is_cancelled() => Err(ExportError::Canceled),
+            result => result,
         })
-        .await?;
-    if let Some(layer) = &written {
-        let hex = layer.descriptor.digest.hex();
-        task.transfer(format!("layer {}", &hex[..12]), layer.descriptor.size, Some(layer.descriptor.size));
-    }
-    Ok(written)
+        .await
 }
 
 fn key(id: SnapshotId, compression: Compression, epoch: Option<i64>) -> Key {
@@ -82,26 +79,36 @@ fn find(store: &Store, key: &Key) -> Option<Option<SolvedLayer>> {
     whole.then_some(layer)
 }
 
-fn write(
-    workshop: &Workshop,
+/// A layer to be written.
+struct Work {
     id: SnapshotId,
-    lower: &[Snapshot],
+    lower: Vec<Snapshot>,
     compression: Compression,
     epoch: Option<i64>,
-) -> Result<Option<SolvedLayer>, ExportError> {
-    let store = &workshop.store;
-    let threads = workshop.threads();
-    let mut tar = TarWriter::new(LayerWriter::new(store.blob_writer()?, compression, threads));
-    let entries = write_layer(lower, &snapshot::at(store, id), epoch, &mut tar).map_err(ExportError::Layer)?;
-    let layer = if entries == 0 {
-        None
-    } else {
-        let writer = tar.finish().map_err(|error| ExportError::Layer(error.into()))?;
-        let (blob, file) = writer.finish().map_err(ExportError::io("write a layer to", store.temp()))?;
-        file.commit(Some(&blob.descriptor.digest))?;
-        Some(SolvedLayer { descriptor: blob.descriptor, diff_id: blob.diff_id })
-    };
-    // Should a power failure take the record away, the layer is made again.
-    store.put_record_unsynced(Bucket::Layers, &key(id, compression, epoch), &Record { layer: layer.clone() })?;
-    Ok(layer)
+    key: Key,
+}
+
+impl Work {
+    fn write(
+        &self,
+        workshop: &Workshop,
+        meter: Meter,
+        cancel: &CancellationToken,
+    ) -> Result<Option<SolvedLayer>, ExportError> {
+        let store = &workshop.store;
+        let writer = LayerWriter::new(store.blob_writer()?, self.compression, workshop.threads());
+        let mut tar = TarWriter::new(Metered::new(writer, meter, cancel));
+        let entries = write_layer(&self.lower, &snapshot::at(store, self.id), self.epoch, &mut tar);
+        let layer = if entries.map_err(ExportError::Layer)? == 0 {
+            None
+        } else {
+            let writer = tar.finish().map_err(|error| ExportError::Layer(error.into()))?.into_inner();
+            let (blob, file) = writer.finish().map_err(ExportError::io("write a layer to", store.temp()))?;
+            file.commit(Some(&blob.descriptor.digest))?;
+            Some(SolvedLayer { descriptor: blob.descriptor, diff_id: blob.diff_id })
+        };
+        // Should a power failure take the record away, the layer is made again.
+        store.put_record_unsynced(Bucket::Layers, &self.key, &Record { layer: layer.clone() })?;
+        Ok(layer)
+    }
 }

@@ -137,13 +137,13 @@ struct Blobs {
 
 impl Blobs {
     fn document(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
-        self.bring(digest)?;
+        self.bring(digest, None)?;
         Ok(self.store.read_blob(digest)?)
     }
 
-    /// Sees to it that the store has the blob.
-    fn bring(&self, digest: &Digest) -> Result<(), ImageError> {
-        if self.store.blob_size(digest).is_some() {
+    /// Sees to it that the store has the blob, and all of it if its length is known.
+    fn bring(&self, digest: &Digest, size: Option<u64>) -> Result<(), ImageError> {
+        if self.store.blob_size(digest).is_some_and(|found| size.is_none_or(|size| size == found)) {
             return Ok(());
         }
         match &self.layout {
@@ -183,7 +183,7 @@ fn read(blobs: &Blobs, digest: &Digest, platform: Platform) -> Result<Chain, Ima
         return Err(ImageError::LayerCount { digest: *digest, layers, diff_ids });
     }
     for layer in &manifest.layers {
-        blobs.bring(&layer.digest)?;
+        blobs.bring(&layer.digest, Some(layer.size))?;
     }
     let layers = manifest.layers.into_iter().map(plain);
     Ok(Chain::of_image(diff_ids.into_iter().zip(layers)))

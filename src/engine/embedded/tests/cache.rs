@@ -1,6 +1,7 @@
 //! What is found again, and what is not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::Check;
 use crate::fixture::{ALL, ANY, Bench, Who};
@@ -103,6 +104,23 @@ fn damaged(bench: &Bench, who: Who) {
     let again = site.solve();
     assert!(again.has_run("place"), "{again:#?}");
     assert_eq!(again.manifest, whole.manifest);
+
+    // A layer of the base damaged: that is told, and healed by what the layout has.
+    let base = bench.base().layers.swap_remove(0).digest;
+    let path = store.join("blobs/sha256").join(base.hex());
+    let mut bytes = fs::read(&path).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    fs::write(&path, &bytes).expect("writes");
+    store::remove_tree(&store.join("records")).expect("removes");
+    let error = site.solve().error().clone();
+    assert_eq!(error.code, "store/mismatch", "{error:#?}");
+    assert_eq!(site.solve().manifest, whole.manifest);
+    // Cut short, it is replaced at once.
+    fs::write(&path, &bytes[..middle]).expect("writes");
+    store::remove_tree(&store.join("records")).expect("removes");
+    assert_eq!(site.solve().manifest, whole.manifest);
 
     // A layer of the finished image gone, which its record names.
     let (layer, _) = whole.layers.last().expect("layers");
