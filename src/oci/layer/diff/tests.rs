@@ -259,7 +259,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let special = prop::sample::select(vec![FileType::Fifo, FileType::CharacterDevice, FileType::BlockDevice]);
     let mode = prop::sample::select(vec![0o644, 0o4755, 0o2710, 0o1777, 0]);
     let time = prop::sample::select(vec![-4, 1, 1_700_000_000, 9_000_000_000]);
-    let target = prop::sample::select(vec![b"a".to_vec(), b"/etc/passwd".to_vec(), b"..".to_vec(), vec![b't'; 150]]);
+    // No target leads out of the tree to anything that exists: steps follow links, and tests run as root.
+    let target = prop::sample::select(vec![b"a".to_vec(), b"/nowhere/at/all".to_vec(), vec![b't'; 150]]);
     let step = prop_oneof![
         4 => (path(), content).prop_map(|(path, content)| Step::Write(path, content)),
         4 => path().prop_map(Step::MakeDirectories),
