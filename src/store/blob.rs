@@ -158,6 +158,22 @@ impl Store {
     }
 }
 
+/// What layouts and archives are written from. Blobs are read-only files that never change, so a layout on the same
+/// disk may link to them.
+impl oci::layout::BlobSource for Store {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn io::Read + Send + '_>> {
+        match self.open_blob(digest) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(StoreError::Io { source, .. }) => Err(source),
+            Err(error) => Err(io::Error::new(io::ErrorKind::NotFound, error.to_string())),
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.blob_path(digest))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
