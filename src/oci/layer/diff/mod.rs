@@ -5,8 +5,9 @@
 //!
 //! 1. The upper directory is walked depth first, names sorted bytewise, a directory before what is in it.
 //! 2. A whiteout becomes an entry only if there is something below it to hide.
-//! 3. What is the same below is left out (see [`compare`]); directories that lead to changes are put in front of them,
-//!    each once.
+//! 3. What is the same below is left out: equal in mode, owner and capability, and, but for directories, in length,
+//!    time and, where whole seconds say too little, content. Directories that lead to changes are put in front of
+//!    them, each once.
 //! 4. An opaque directory is compared name by name with what it hides: what is gone gets one whiteout at its top, and
 //!    an opaque mark is never written.
 //! 5. Sockets are left out. Of several names of one inode the first is the file, the others are hard links to it.
