@@ -85,29 +85,37 @@ fn file_op(file: &FileOp, all: &mut [Relevance]) {
         if let ActionInput::Input(InputIndex(input)) = action.input {
             all[input] = Relevance::Identity;
         }
-        let owner = match &action.kind {
-            FileActionKind::Copy(copy) => {
-                if let ActionInput::Input(InputIndex(input)) = action.secondary_input {
-                    if copy.allow_wildcard {
-                        all[input].select(fixed_prefix(&copy.src), true);
-                    } else {
-                        all[input].select(&copy.src, copy.follow_symlink);
-                    }
-                }
-                &copy.owner
-            }
-            FileActionKind::Mkfile(mkfile) => &mkfile.owner,
-            FileActionKind::Mkdir(mkdir) => &mkdir.owner,
-            FileActionKind::Symlink(symlink) => &symlink.owner,
-            FileActionKind::Rm(_) => &None,
-        };
-        let Some(owner) = owner else { continue };
-        for (account, database) in [(&owner.user, "/etc/passwd"), (&owner.group, "/etc/group")] {
-            if let Some(Account::Name { input: Some(InputIndex(input)), .. }) = account {
-                all[*input].select(database, true);
+        if let (FileActionKind::Copy(copy), ActionInput::Input(InputIndex(input))) =
+            (&action.kind, action.secondary_input)
+        {
+            if copy.allow_wildcard {
+                all[input].select(fixed_prefix(&copy.src), true);
+            } else {
+                all[input].select(&copy.src, copy.follow_symlink);
             }
         }
+        for (InputIndex(input), database) in named_accounts(&action.kind) {
+            all[input].select(database, true);
+        }
     }
+}
+
+/// The files an action looks names of owners up in.
+pub(crate) fn named_accounts(action: &FileActionKind) -> Vec<(InputIndex, &'static str)> {
+    let owner = match action {
+        FileActionKind::Copy(copy) => &copy.owner,
+        FileActionKind::Mkfile(mkfile) => &mkfile.owner,
+        FileActionKind::Mkdir(mkdir) => &mkdir.owner,
+        FileActionKind::Symlink(symlink) => &symlink.owner,
+        FileActionKind::Rm(_) => &None,
+    };
+    let Some(owner) = owner else { return Vec::new() };
+    let accounts = [(&owner.user, "/etc/passwd"), (&owner.group, "/etc/group")];
+    let named = accounts.into_iter().filter_map(|(account, database)| match account {
+        Some(Account::Name { input, .. }) => input.map(|input| (input, database)),
+        Some(Account::Id(_)) | None => None,
+    });
+    named.collect()
 }
 
 /// The directories of a pattern that hold no metacharacter: what is below them is more than the pattern can match.

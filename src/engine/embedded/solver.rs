@@ -164,7 +164,19 @@ impl Solve {
     }
 
     fn resolve<'a>(self: &'a Arc<Self>, node: usize) -> BoxFuture<'a, Result<Outputs, Stopped>> {
-        async move { self.nodes[node].outputs.get_or_init(|| self.evaluate(node)).await.clone() }.boxed()
+        // Each in a task of its own: a graph can be deeper than a stack.
+        let evaluate = move || async move {
+            let solve = Arc::clone(self);
+            match tokio::spawn(async move { solve.evaluate(node).await }).await {
+                Ok(result) => result,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down.
+                    Err(_) => Err(Stopped),
+                },
+            }
+        };
+        async move { self.nodes[node].outputs.get_or_init(evaluate).await.clone() }.boxed()
     }
 
     async fn evaluate(self: &Arc<Self>, index: usize) -> Result<Outputs, Stopped> {

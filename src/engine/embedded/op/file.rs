@@ -1,6 +1,7 @@
 //! Changing files without running anything.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use llb::{ActionInput, FileOp, InputIndex, Timestamp};
 use oci::layer::Snapshot;
 
 use crate::embedded::chain::Chain;
+use crate::embedded::content::named_accounts;
 use crate::embedded::fileop::{Source, TreeEditor};
 use crate::embedded::mount::{Root, Tree};
 use crate::embedded::snapshot::Draft;
@@ -87,14 +89,26 @@ impl Editor<'_> {
         let mut editor = editor.sharing(tree);
         // Trees that are looked into, each mounted once.
         let mounter = self.workshop.mounter()?;
-        let accounts = self.inputs.iter().map(|input| mounter.read_only(&input.layers));
-        let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
+        let mut looked_into = BTreeMap::new();
+        for index in line {
+            let action = &self.op.actions[*index];
+            let accounts = named_accounts(&action.kind).into_iter().map(|(input, _)| input);
+            let copied = match action.secondary_input {
+                ActionInput::Input(input) => Some(input),
+                ActionInput::Action(_) | ActionInput::Scratch => None,
+            };
+            for InputIndex(input) in accounts.chain(copied) {
+                if let Entry::Vacant(place) = looked_into.entry(input) {
+                    place.insert(mounter.read_only(&self.inputs[input].layers)?);
+                }
+            }
+        }
         for index in line {
             let action = &self.op.actions[*index];
             let of_action;
             let source = match action.secondary_input {
                 ActionInput::Scratch => None,
-                ActionInput::Input(InputIndex(input)) => Some((&accounts[input], &self.inputs[input].layers)),
+                ActionInput::Input(InputIndex(input)) => Some((&looked_into[&input], &self.inputs[input].layers)),
                 ActionInput::Action(made) => {
                     let state = &self.results[&made];
                     of_action = mounter.read_only(&state.layers)?;
@@ -102,7 +116,7 @@ impl Editor<'_> {
                 }
             };
             let source = source.map(|(tree, layers)| Source { root: Root::new(tree.root()), layers });
-            editor.apply(&action.kind, source, |InputIndex(input)| Some(Root::new(accounts.get(input)?.root())))?;
+            editor.apply(&action.kind, source, |InputIndex(input)| Some(Root::new(looked_into.get(&input)?.root())))?;
         }
         Ok(editor.finish()?)
     }

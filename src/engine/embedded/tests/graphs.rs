@@ -26,6 +26,7 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("pulled", _) => graph.image("registry.invalid/base".parse().expect("a repository"), digest),
         ("downloaded", sha256) => downloaded(&graph, &base, sha256),
         ("checked-out", source) => checked_out(&graph, &base, source),
+        ("deep", depth) => deep(&graph, depth.parse().expect("a number")),
         ("seeded", _) => seeded(&graph, &base),
         ("large", megabytes) => large(&graph, &base, megabytes),
         ("many", _) => many(&graph, &base),
@@ -230,6 +231,17 @@ fn checked_out(graph: &Graph, base: &Output, source: &str) -> Output {
     let exec = Exec::on(base, shell("cat /in/file; ls -a /in"));
     let exec = exec.mount("/in", Bind::new(graph.git(git).with_name("check out")).read_only()).with_name("look");
     graph.exec(exec).rootfs().clone()
+}
+
+/// Many steps, each on what the one before left.
+fn deep(graph: &Graph, depth: usize) -> Output {
+    let time = Timestamp::from_seconds(5);
+    let made = graph.file(File::on(llb::Tree::Scratch).timestamp(time).mkfile(MkfileAction::new("/file", "x")));
+    (0..depth).fold(made, |tree, number| {
+        let touched = Timestamp::from_seconds(i64::try_from(number).expect("it is small"));
+        let file = MkfileAction::new("/file", if number % 2 == 0 { "x" } else { "y" });
+        graph.file(File::on(&tree).timestamp(touched).mkfile(file))
+    })
 }
 
 /// A cache that holds something at first.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use oci::{Digest, ImageConfig, Manifest};
 
 use crate::Check;
-use crate::fixture::{ALL, ANY, Bench, Wanted, Who, give};
+use crate::fixture::{ALL, ANY, Bench, ROOT, Wanted, Who, give};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("everybody_gets_the_same_image", ALL, same_for_everybody),
@@ -19,6 +19,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("trees_are_compared_when_they_have_nothing_in_common", ANY, difference),
     ("secrets_stay_nowhere", ANY, secrets),
     ("files_come_out", ANY, files),
+    ("a_graph_may_be_deep", ROOT, deep),
     ("sources_that_are_at_hand_need_no_network", ALL, offline),
     ("a_commit_is_taken_and_kept", ANY, commit),
 ];
@@ -143,6 +144,12 @@ fn files(bench: &Bench, who: Who) {
     let first = fs::read(&tar).expect("reads");
     site.solve();
     assert_eq!(fs::read(&tar).expect("reads"), first);
+}
+
+/// More layers than overlayfs takes in one go by mount options.
+fn deep(bench: &Bench, who: Who) {
+    let report = bench.site(who, &["deep 120"]).solve();
+    assert_eq!(report.layers.len(), 121, "{:?}", report.error);
 }
 
 /// The worker is offline; what the store has is enough.
