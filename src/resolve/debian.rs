@@ -95,7 +95,10 @@ async fn fetch_suite(
             let file = release.packages(component, architecture)?;
             let item = format!("{} {component} {architecture}", source.name);
             let expect = Expect::sha256(file.sha256).with_size(file.size);
-            let fetched = session.downloader().fetch(&url(&format!("{base}/{}", file.path))?, &expect, &Meter::new(task, item)).await?;
+            let fetched = session
+                .downloader()
+                .fetch(&url(&format!("{base}/{}", file.path))?, &expect, &Meter::new(task, item))
+                .await?;
             let blob = session.store().open_blob(&fetched.digest)?;
             let compression = file.compression;
             let index = tokio::task::spawn_blocking(move || PackageIndex::read(BufReader::new(blob), compression));
@@ -131,8 +134,10 @@ fn keyring(workspace: &Workspace, names: &[String]) -> Result<Keyring, Failure> 
 pub(crate) fn debian(indexes: &Indexes, lock: &Lock, request: &DebianRequest) -> Result<LockedDebian, Failure> {
     let place = |diagnostic: Diagnostic| diagnostic.label(&request.place.0, request.place.1, "for this set");
     let sources = sources(request);
-    let found: Vec<&(Suite, i64)> =
-        sources.iter().map(|source| indexes.suites.get(source).expect("indexes are fetched before they are used")).collect();
+    let found: Vec<&(Suite, i64)> = sources
+        .iter()
+        .map(|source| indexes.suites.get(source).expect("indexes are fetched before they are used"))
+        .collect();
     let suites: Vec<Suite> = found.iter().map(|(suite, _)| suite.clone()).collect();
     let below = below(lock, request);
     let wanted: Result<Vec<Wanted>, _> = request.wanted.iter().map(|text| text.parse()).collect();
@@ -160,7 +165,8 @@ pub(crate) fn debian(indexes: &Indexes, lock: &Lock, request: &DebianRequest) ->
 }
 
 fn locked(package: debian::LockedPackage, sources: &[SuiteSource]) -> LockedPackage {
-    let source = sources.iter().find(|source| source.name == package.suite).expect("packages come from the suites asked");
+    let source =
+        sources.iter().find(|source| source.name == package.suite).expect("packages come from the suites asked");
     LockedPackage {
         url: format!("{}/{}", source.archive, package.filename),
         name: package.name,

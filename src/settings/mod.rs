@@ -46,9 +46,12 @@ impl Settings {
         let store = match store.or_else(|| variables.cache_home().map(|home| home.join("clawbuild"))) {
             Some(store) => store,
             None => {
-                return Err(Diagnostic::new(codes::cli::USAGE, "it is not known where to keep the store: HOME is not set")
-                    .help("name a directory with `--store DIR` or `CLAWBUILD_STORE`")
-                    .into());
+                return Err(Diagnostic::new(
+                    codes::cli::USAGE,
+                    "it is not known where to keep the store: HOME is not set",
+                )
+                .help("name a directory with `--store DIR` or `CLAWBUILD_STORE`")
+                .into());
             }
         };
         let mut mirrors = file.mirrors;

@@ -61,7 +61,10 @@ impl Variables {
         pairs
             .map(|pair| {
                 let (prefix, replacement) = pair.split_once('=').ok_or_else(|| {
-                    Diagnostic::new(codes::cli::SETTINGS, format!("`{pair}` in CLAWBUILD_MIRRORS is not PREFIX=REPLACEMENT"))
+                    Diagnostic::new(
+                        codes::cli::SETTINGS,
+                        format!("`{pair}` in CLAWBUILD_MIRRORS is not PREFIX=REPLACEMENT"),
+                    )
                 })?;
                 Ok((prefix.to_owned(), replacement.to_owned()))
             })

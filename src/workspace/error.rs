@@ -66,7 +66,8 @@ impl Reported for WorkspaceError {
                 let diagnostic = Diagnostic::new(codes::cli::UNKNOWN_TARGET, self.to_string());
                 match diag::did_you_mean(name, known.iter().map(String::as_str)) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic.help(format!("targets: {}; or a path to a recipe, such as `./{name}`", known.join(", "))),
+                    None => diagnostic
+                        .help(format!("targets: {}; or a path to a recipe, such as `./{name}`", known.join(", "))),
                 }
             }
             Self::Recipe(error) => error.diagnostic(),

@@ -12,8 +12,8 @@ use plan::Project;
 use recipe::{Base, Lock, Recipe};
 use store::Store;
 
-pub use error::WorkspaceError;
 pub(crate) use embedded::digest as embedded_digest;
+pub use error::WorkspaceError;
 pub use target::Target;
 
 /// The lock's file name.
@@ -91,7 +91,9 @@ impl Workspace {
     pub fn recipe_names(&self) -> Vec<String> {
         let on_disk = std::fs::read_dir(self.root.join("runtimes"));
         let with_recipe = |path: PathBuf| {
-            path.join(RECIPE_FILE).is_file().then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            path.join(RECIPE_FILE)
+                .is_file()
+                .then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
         };
         let mut names: Vec<String> =
             on_disk.into_iter().flatten().flatten().filter_map(|entry| with_recipe(entry.path())).collect();

@@ -32,10 +32,21 @@ use crate::Code;
 
 /// Every code there is.
 pub fn all() -> impl Iterator<Item = Code> {
-    [cli::ALL, recipe::ALL, lock::ALL, llb::ALL, plan::ALL, debian::ALL, engine::ALL, store::ALL, oci::ALL, registry::ALL]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        cli::ALL,
+        recipe::ALL,
+        lock::ALL,
+        llb::ALL,
+        plan::ALL,
+        debian::ALL,
+        engine::ALL,
+        store::ALL,
+        oci::ALL,
+        registry::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The code with this slug.
@@ -55,7 +66,10 @@ mod tests {
             assert!(seen.insert(code.slug), "{} is declared twice", code.slug);
             let (area, slug) = code.slug.split_once('/').expect("area/slug");
             assert!(!area.is_empty() && !slug.is_empty());
-            assert!(code.slug.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '/'), "{code}");
+            assert!(
+                code.slug.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '/'),
+                "{code}"
+            );
             assert!(code.title.len() > 10 && code.explanation.len() > 40, "{code} needs a title and an explanation");
         }
     }

@@ -1,4 +1,3 @@
 //! Codes of the `plan` area.
 
-codes! {
-}
+codes! {}
