@@ -29,9 +29,12 @@ pub(super) fn copy(
     owner: Option<Owner>,
     source: Source<'_>,
 ) -> Result<(), FileOpError> {
-    let dest = target.resolve(&action.dest)?;
-    if !action.create_dest_path && target.stat(dest.parent().unwrap_or(Path::new("")))?.is_none() {
-        return Err(FileOpError::NotFound(shown(dest.parent().unwrap_or(Path::new("")))));
+    if !action.create_dest_path {
+        let dest = target.resolve(&lexical(&action.dest))?;
+        let above = dest.parent().unwrap_or(Path::new(""));
+        if target.stat(above)?.is_none() {
+            return Err(FileOpError::NotFound(shown(above)));
+        }
     }
     let src = lexical(&action.src);
     let paths = if action.allow_wildcard {
@@ -44,6 +47,7 @@ pub(super) fn copy(
     }
     let time = action.timestamp.map(timespec);
     for path in paths {
+        let dest = target.resolve(&lexical(&action.dest))?;
         let parents = NewDirectory { mode: PARENT_MODE, owner, time };
         if action.attempt_unpack && unpack::unpack(target, source, &path, &dest, owner, parents)? {
             continue;
@@ -154,8 +158,8 @@ impl Copier<'_, '_, '_> {
         let there = self.target.stat(dest)?;
         let into_directory = there.is_some_and(|there| is(&there, FileType::Directory));
         let path = match (directory, action.dir_copy_contents) {
-            (true, false) if there.is_some() => dest.join(base_name(action, src)),
-            (false, _) if into_directory => dest.join(base_name(action, src)),
+            (true, false) if there.is_some() => inside(dest, action, src),
+            (false, _) if into_directory => inside(dest, action, src),
             _ => dest.to_owned(),
         };
         let parent = match directory && action.dir_copy_contents && there.is_none() {
@@ -170,12 +174,13 @@ impl Copier<'_, '_, '_> {
         let name = source_path.file_name().unwrap_or(OsStr::new(".")).to_owned();
         let names = source_path.parent().into_iter().flatten();
         self.origins = names.fold(share::origins(self.source.layers), |origins, name| share::descend(&origins, name));
-        let item = Item { directory: above, name: &name, source_path, path, below: String::new() };
+        let item = Item { directory: above, name: &name, source_path, path: path.clone(), below: String::new() };
         self.item(item, false, &Matched::default())?;
         if let Some(sharing) = &mut self.target.sharing {
             sharing.note(std::mem::take(&mut self.shared).into_keys());
         }
-        for path in self.made.iter().rev() {
+        // One that was made to be copied over has got the times of the source's.
+        for path in self.made.iter().rev().filter(|made| **made != path) {
             self.target.untouch(path);
             self.target.set_time(path, parents.time.unwrap_or(self.target.epoch))?;
         }
@@ -543,11 +548,11 @@ impl Copier<'_, '_, '_> {
     }
 }
 
-/// What a copy is called in a directory it is copied into: its own name, but nothing for the root or for `directory/.`.
-fn base_name(action: &CopyAction, src: &Path) -> OsString {
+/// Where in a directory a copy goes: under its own name, but for the root and `directory/.`, which become the directory.
+fn inside(dest: &Path, action: &CopyAction, src: &Path) -> PathBuf {
     let contents = !action.allow_wildcard && action.src.ends_with("/.");
     match src.file_name() {
-        Some(name) if !contents => name.to_owned(),
-        Some(_) | None => OsString::new(),
+        Some(name) if !contents => dest.join(name),
+        Some(_) | None => dest.to_owned(),
     }
 }

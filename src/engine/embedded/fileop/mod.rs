@@ -115,7 +115,7 @@ impl<'a> TreeEditor<'a> {
     }
 
     fn mkfile(&mut self, action: &MkfileAction, owner: Option<Owner>) -> Result<(), FileOpError> {
-        let path = self.0.resolve(&action.path)?;
+        let path = self.0.resolve(&lexical(&action.path))?;
         let mode = Mode::from_raw_mode(action.mode & 0o777);
         let create = || FileOpError::io("create", &path);
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW;
@@ -144,7 +144,7 @@ impl<'a> TreeEditor<'a> {
     }
 
     fn symlink(&mut self, action: &SymlinkAction, owner: Option<Owner>) -> Result<(), FileOpError> {
-        let path = self.0.resolve(&action.path)?;
+        let path = self.0.resolve(&lexical(&action.path))?;
         let (parent, name) = self.0.parent(&path)?;
         rustix::fs::symlinkat(&action.target, &parent, name).map_err(FileOpError::io("create", &path))?;
         self.0.touch(path.parent().unwrap_or(Path::new("")));

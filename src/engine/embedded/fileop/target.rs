@@ -154,8 +154,10 @@ impl<'a> Target<'a> {
         let mode = Mode::from_raw_mode(new.mode & 0o777);
         rustix::fs::mkdirat(&parent, name, mode).map_err(FileOpError::io("create", path))?;
         let made = self.directory_for_reading(path)?;
-        // Whatever the umask.
-        rustix::fs::fchmod(&made, mode).map_err(FileOpError::io("set the mode of", path))?;
+        // Whatever the umask, but with the set-group-id bit that comes from the directory above.
+        let inherited = rustix::fs::fstat(&made).map_err(FileOpError::io("look at", path))?;
+        let inherited = Mode::from_raw_mode(inherited.st_mode) & Mode::SGID;
+        rustix::fs::fchmod(&made, mode | inherited).map_err(FileOpError::io("set the mode of", path))?;
         if let Some(owner) = new.owner {
             self.set_owner(parent.as_fd(), name, path, owner)?;
         }

@@ -197,6 +197,24 @@ fn where_copies_go() {
         ("/*e*", "/in/", directory, &[], &["in/", "in/empty/", "in/file", "in/other"]),
         ("/d*/d??p/[a-c]", "/in/", directory, &[], &["in/", "in/b"]),
         ("/../../file", "/../new", directory, &[], &["new"]),
+        // As in BuildKit, `..` in a destination is taken away before links and files on the way are looked at.
+        ("/file", "/plain/x/../../new", directory, &["plain"], &["new", "plain"]),
+        (
+            "/",
+            "/plain",
+            |action| action.always_replace = true,
+            &["plain"],
+            &[
+                "plain/",
+                "plain/dir/",
+                "plain/dir/a",
+                "plain/dir/deep/",
+                "plain/dir/deep/b",
+                "plain/empty/",
+                "plain/file",
+                "plain/other",
+            ],
+        ),
     ] {
         let bench = Bench::new().with(&source, target);
         bench.copy(src, dest, change).unwrap_or_else(|error| panic!("{src} to {dest}: {error}"));
@@ -284,6 +302,10 @@ fn owner_mode_and_times() {
     for path in ["here", "here/as"] {
         assert_eq!((bench.meta(path).mtime(), bench.meta(path).mtime_nsec()), (EPOCH, 0), "{path}");
     }
+
+    // A directory made to be copied over is the source's in all but its owner.
+    bench.copy("/dir", "/contents/of", |action| action.dir_copy_contents = true).expect("copies");
+    assert_eq!((bench.meta("contents/of").mtime(), bench.meta("contents").mtime()), (OLD, EPOCH));
 
     bench
         .copy("/dir", "/changed/it", |action| {
