@@ -79,7 +79,7 @@ pub(super) struct Chain {
 pub(super) struct Found {
     pub(super) inode: Inode,
     /// The snapshot it comes from.
-    tree: usize,
+    pub(super) tree: usize,
     /// Where it is a directory: the snapshots whose directories merge here.
     pub(super) level: Level,
 }

@@ -1,5 +1,6 @@
 //! Whole trees: what a chain of snapshots shows, and how two such trees differ.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use super::changes::{ChangeWriter, Source};
@@ -55,6 +56,8 @@ fn enter(chain: &Chain, path: Vec<u8>, level: Level) -> Result<Directory, DiffEr
 }
 
 fn walk<W: Write>(chain: &Chain, changes: &mut ChangeWriter<'_, W>) -> Result<(), DiffError> {
+    // Snapshots share files that are the same; names in different ones are no hard links of each other for that.
+    let mut numbers: HashMap<(usize, u64), u64> = HashMap::new();
     let mut directories = vec![enter(chain, Vec::new(), chain.root())?];
     while let Some(Directory { path, level, names, open }) = directories.last_mut() {
         let Some(name) = names.next() else {
@@ -67,7 +70,11 @@ fn walk<W: Write>(chain: &Chain, changes: &mut ChangeWriter<'_, W>) -> Result<()
         };
         let path = join(path, &name);
         let fail = |source| failed(&path, source);
-        let Some(found) = chain.lookup(here, &name, &path).map_err(fail)? else { continue };
+        let Some(mut found) = chain.lookup(here, &name, &path).map_err(fail)? else { continue };
+        if found.inode.is_linked() {
+            let next = numbers.len() as u64;
+            found.inode.number = *numbers.entry((found.tree, found.inode.number)).or_insert(next);
+        }
         let directory = here.directory(&found).map_err(fail)?;
         changes.changed(&Source { directory, name: &name, path: &path, inode: &found.inode })?;
         if found.inode.is_directory() {
@@ -124,11 +131,14 @@ mod tests {
             fs::create_dir_all(fs.join("a")).unwrap();
             fs::write(fs.join("a/one"), "higher").unwrap();
             symlink("a/one", fs.join("link")).unwrap();
+            // As a copy that shares the file.
+            fs::hard_link(directory.path().join("low/fs/a/sub/deep"), fs.join("shared")).unwrap();
         });
         let found = entries(|tar| write_tree(&[low, high], Some(1), tar));
-        assert_eq!(paths(&found), ["a", "a/one", "a/sub", "a/sub/deep", "a/zlink", "link"]);
+        assert_eq!(paths(&found), ["a", "a/one", "a/sub", "a/sub/deep", "a/zlink", "link", "shared"]);
         assert_eq!(found[1].kind, Kind::File { size: 6 });
         assert_eq!(found[4].kind, Kind::HardLink { target: b"a/sub/deep".to_vec() });
+        assert_eq!(found[6].kind, Kind::File { size: 1 });
         assert!(found.iter().all(|entry| entry.mtime <= 1));
         assert_eq!(entries(|tar| write_tree(&[], None, tar)), []);
     }
