@@ -95,7 +95,7 @@ impl Plan {
         history.extend(steps.iter().map(|step| step.name.clone()));
         let result = stages.add(Stage { name, platform: target, epoch, from: base(target), steps });
         let image = ImagePlan {
-            config: container_config(locked),
+            config: container_config(locked, images, target),
             epoch,
             version: locked.version(),
             repository: recipe.image.repository.as_ref().map(|repository| repository.value.clone()),
@@ -225,7 +225,7 @@ fn group(recipe: &Recipe) -> String {
         .collect()
 }
 
-fn container_config(locked: &LockedRecipe<'_>) -> ContainerConfig {
+fn container_config(locked: &LockedRecipe<'_>, images: &BaseImages, target: Platform) -> ContainerConfig {
     let recipe = locked.recipe;
     let image = &recipe.image;
     let mut env = BTreeMap::from([
@@ -242,14 +242,14 @@ fn container_config(locked: &LockedRecipe<'_>) -> ContainerConfig {
         cmd: image.command.clone(),
         volumes: image.volumes.iter().map(|volume| volume.value.to_string()).collect(),
         working_dir: image.workdir.to_string(),
-        labels: labels(locked),
+        labels: labels(locked, images, target),
         stop_signal: image.stop_signal.clone(),
         healthcheck: health_check(&recipe.health),
     }
 }
 
 /// Spec: OCI image-spec annotations.md §Pre-Defined Annotation Keys.
-fn labels(locked: &LockedRecipe<'_>) -> BTreeMap<String, String> {
+fn labels(locked: &LockedRecipe<'_>, images: &BaseImages, target: Platform) -> BTreeMap<String, String> {
     let recipe = locked.recipe;
     let mut labels = BTreeMap::from([
         ("org.opencontainers.image.title".to_owned(), recipe.name.value.to_string()),
@@ -258,6 +258,9 @@ fn labels(locked: &LockedRecipe<'_>) -> BTreeMap<String, String> {
         ("org.opencontainers.image.version".to_owned(), locked.version()),
         ("org.opencontainers.image.base.name".to_owned(), format!("base/{}", recipe.image.base.value)),
     ]);
+    if let Some(digest) = images.get(&(recipe.image.base.value.clone(), target)) {
+        labels.insert("org.opencontainers.image.base.digest".to_owned(), digest.to_string());
+    }
     if let Some(homepage) = &recipe.homepage {
         labels.insert("org.opencontainers.image.url".to_owned(), homepage.clone());
     }
