@@ -12,6 +12,7 @@ pub use probe::{Limitation, Probe, Unusable, probe};
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Uid};
@@ -57,6 +58,9 @@ pub enum Ids {
     Single,
 }
 
+/// Whether this process has entered: then nobody has to try whether it could.
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
 /// Enters the namespaces. Call it before any thread is started; root keeps its ids whatever `ids` says.
 ///
 /// # Errors
@@ -64,10 +68,9 @@ pub enum Ids {
 /// others it is as it was.
 pub fn enter(ids: Ids) -> Result<Identity, Unusable> {
     if is_privileged() {
-        return match enter_mounts() {
-            Ok(()) => Ok(identity()),
-            Err(source) => Err(Unusable::Refused { source }),
-        };
+        enter_mounts().map_err(|source| Unusable::Refused { source })?;
+        ENTERED.store(true, Ordering::Relaxed);
+        return Ok(identity());
     }
     probe::check_host()?;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -80,6 +83,7 @@ pub fn enter(ids: Ids) -> Result<Identity, Unusable> {
         None => enter_user(uid, gid),
     }?;
     enter_mounts().map_err(|source| Unusable::Refused { source })?;
+    ENTERED.store(true, Ordering::Relaxed);
     Ok(identity())
 }
 

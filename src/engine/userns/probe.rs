@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use diag::{Diagnostic, Reported, codes};
 use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 
-use super::{Identity, identity, is_privileged, map, unshare};
+use super::{ENTERED, Identity, identity, is_privileged, map, unshare};
 
 /// The oldest kernel with everything the sandbox uses: `mount_setattr(2)` came last.
 const OLDEST_KERNEL: (u32, u32) = (5, 12);
@@ -116,12 +117,15 @@ pub struct Probe {
     pub limitations: Vec<Limitation>,
 }
 
-/// Looks whether [`super::enter`] would succeed (or has), and what it would give. Changes nothing; may be called at any
-/// time, also with threads running.
+/// Looks whether [`super::enter`] would succeed, and what it would give. Changes nothing; may be called at any time, also
+/// with threads running. Once it has succeeded there is nothing to look at, and limitations are not told again.
 ///
 /// # Errors
 /// [`Unusable`].
 pub fn probe() -> Result<Probe, Unusable> {
+    if ENTERED.load(Ordering::Relaxed) {
+        return Ok(Probe { identity: identity(), limitations: Vec::new() });
+    }
     let mut limitations = Vec::new();
     let identity = if is_privileged() {
         check_kernel()?;
