@@ -10,7 +10,7 @@ use recipe::{DebianRequest, Lock, Name, NpmRequest, Stale};
 use super::{Session, dependencies};
 use crate::cli::Failure;
 use crate::resolve;
-use crate::workspace::{LoadedRecipe, LockOrigin, Workspace};
+use crate::workspace::{LoadedRecipe, LockOrigin, RecipeDirectory, Workspace};
 
 /// How far the lock may be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,14 +98,17 @@ async fn ensure(
     for loaded in recipes {
         lock_dependencies(session, workspace, loaded, &mut lock, locking, &mut changes).await?;
     }
-    if unasked == Unasked::Drop && *locking != Locking::Locked {
+    // A recipe of the user's gets a lock of its own, however much of it the program knew already.
+    let first = origin == LockOrigin::Embedded
+        && (!changes.is_empty() || recipes.iter().any(|loaded| matches!(loaded.directory, RecipeDirectory::Disk(_))));
+    if (first || unasked == Unasked::Drop) && *locking != Locking::Locked {
         let names: Vec<Name> = recipes.iter().map(|loaded| loaded.recipe.name.value.clone()).collect();
         lock.retain(&requests.npm, &requests.debian, &names);
     }
     let text = lock.to_string();
     let changed = match &origin {
         LockOrigin::File(old) => *old != text,
-        LockOrigin::Embedded => !changes.is_empty(),
+        LockOrigin::Embedded => first,
     };
     if changed && *locking != Locking::Locked {
         workspace.write_lock(&lock)?;
