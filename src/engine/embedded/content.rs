@@ -149,7 +149,16 @@ pub(crate) async fn of_chain(
         .blocking(move || {
             let layers: Vec<PathBuf> = snapshots.iter().map(Snapshot::fs).collect();
             let tree = workshop.mounter()?.read_only(&layers)?;
-            let digest = digest(&tree.path(), &selections).map_err(VertexError::io("read", &tree.path()))?;
+            let mut digest = digest(&tree.path(), &selections).map_err(VertexError::io("read", &tree.path()))?;
+            for snapshot in &snapshots {
+                // Owners that could only be recorded beside the files. Whose they are matters little: they are rare.
+                let beside = snapshot.directory().join("symlink-owners");
+                match fs::read(&beside) {
+                    Ok(records) => digest = Digest::of([digest.as_bytes(), records.as_slice()].concat()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(VertexError::io("read", &beside)(error)),
+                }
+            }
             // Should it be lost, it is worked out again.
             workshop.store.put_record_unsynced(Bucket::Contents, &key, &digest)?;
             Ok(digest)
