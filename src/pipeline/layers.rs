@@ -61,6 +61,7 @@ pub(crate) async fn debian_layers(
     }
     let store = session.store();
     let missing: Vec<&Wanted<'_>> = wanted.iter().filter(|set| known(store, &set.key).is_none()).collect();
+    refuse_offline(session, &missing)?;
     let fetched = futures::future::try_join_all(missing.iter().map(|set| fetch(session, set))).await?;
     let mut fetched: BTreeMap<Key, (Packages, Task)> = missing.iter().map(|set| set.key).zip(fetched).collect();
     let mut layers = DebianLayers::new();
@@ -79,6 +80,28 @@ pub(crate) async fn debian_layers(
         layers.insert((set.request.owner.clone(), set.request.platform), assembled.manifest);
     }
     Ok(layers)
+}
+
+/// Without network, everything that is missing is told at once.
+fn refuse_offline(session: &Session, missing: &[&Wanted<'_>]) -> Result<(), Failure> {
+    if !session.settings().offline || session.has_mirrors() {
+        return Ok(());
+    }
+    let is_missing = |package: &&LockedPackage| {
+        session.downloader().stored(&Expect::sha256(package.sha256).with_size(package.size)).is_none()
+    };
+    let packages = missing.iter().flat_map(|wanted| wanted.set.packages.iter()).filter(is_missing);
+    let urls: Vec<String> = packages.map(|package| package.url.clone()).collect();
+    if urls.is_empty() {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        codes::lock::OFFLINE,
+        format!("{} inputs are not in the store, and the network is off", urls.len()),
+    )
+    .related("missing", urls)
+    .help("run the same command once without `--offline`")
+    .into())
 }
 
 fn lies_on(set: &Wanted<'_>, other: &Wanted<'_>) -> bool {
