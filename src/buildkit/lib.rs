@@ -1,0 +1,1 @@
+//! BuildKit as an engine: Docker's own, or any buildkitd.
