@@ -1,1 +1,3 @@
 //! BuildKit as an engine: Docker's own, or any buildkitd.
+
+pub mod transport;

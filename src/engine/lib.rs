@@ -13,4 +13,4 @@ pub use engine::{Engine, Unavailable};
 pub use error::{FailedVertex, MissingCapability, SolveError, VertexError};
 pub use llb::SecretId;
 pub use outcome::{CacheStats, Material, MaterialContent, SolveOutcome, Solved, SolvedImage, SolvedLayer};
-pub use request::{ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest};
+pub use request::{CacheKind, CacheSpec, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest};

@@ -22,6 +22,12 @@ pub struct SolveRequest {
     pub layouts: BTreeMap<String, Layout>,
     /// Secrets that steps may mount. Their values never enter a key, a record, a layer or a log.
     pub secrets: BTreeMap<llb::SecretId, SecretSlice<u8>>,
+    /// Sockets of the SSH agents that steps may talk to, by the id they mount them under.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Where results made elsewhere may be found. What cannot be read is a miss, told as a warning.
+    pub cache_from: Vec<CacheSpec>,
+    /// Where results go, for others to find.
+    pub cache_to: Vec<CacheSpec>,
     /// What becomes of the result.
     pub output: Output,
     /// Whether steps run although their results are known. Sources are still taken from where they are cached.
@@ -35,6 +41,42 @@ pub struct SolveRequest {
 pub struct ContextSpec {
     /// The directory.
     pub root: PathBuf,
+}
+
+/// A cache that several machines share. Spec: BuildKit's README §Export cache.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CacheSpec {
+    /// Where it lies.
+    pub kind: CacheKind,
+    /// The rest of it by BuildKit's names: `ref`, `src`, `dest`, `mode`, `scope` and so on. Those of [`CacheKind::Gha`]
+    /// hold a token.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Kinds of shared caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CacheKind {
+    /// A reference of an image registry.
+    Registry,
+    /// A directory of this machine, an OCI layout.
+    Local,
+    /// Inside the image that is made.
+    Inline,
+    /// GitHub's cache service.
+    Gha,
+}
+
+impl CacheKind {
+    /// BuildKit's name of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Local => "local",
+            Self::Inline => "inline",
+            Self::Gha => "gha",
+        }
+    }
 }
 
 /// A place that holds manifests and their blobs.

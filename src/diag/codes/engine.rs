@@ -21,6 +21,18 @@ codes! {
         "Steps run natively. A program built for another architecture can only run under emulation, which is never used unless asked for. Steps that cross-compile run on the build platform with its tools.";
     UNAVAILABLE = "engine/unavailable", Engine, "an engine cannot be used here",
         "The engine asked for does not work on this machine or cannot be reached. The message says why and what would mend it; `clawbuild doctor` looks at every engine.";
+    UNREACHABLE = "engine/unreachable", Engine, "a builder cannot be reached",
+        "Nothing answers at the builder's address: the socket does not exist, the connection is refused or times out, or the host's name is not known. Is the daemon running, and is it listening there? `buildctl --addr ADDRESS debug workers` asks it the same way.";
+    TLS = "engine/tls", Engine, "a builder's certificate, or this side's, is not accepted",
+        "The builder was reached, but one side does not accept the other's certificate. The authority that signed the builder's certificate is given as `ca.pem`, this side's own certificate and key as `cert.pem` and `key.pem`; the name in the address has to be one the builder's certificate is for.";
+    PROTOCOL = "engine/protocol", Engine, "a builder does not speak the protocol expected",
+        "Something answers at the builder's address, but not in gRPC over HTTP/2. A TLS listener has to be given certificates, and one without TLS must not be; the port of a web server or a registry is not a builder's.";
+    NOT_BUILDKIT = "engine/not-buildkit", Engine, "what answers is not BuildKit",
+        "Something that speaks gRPC answers at the builder's address, but it does not offer BuildKit's control service. containerd's socket is such a thing; BuildKit's own is usually `/run/buildkit/buildkitd.sock`.";
+    CONNECTION_LOST = "engine/connection-lost", Transient, "the connection to a builder broke off",
+        "The builder was reached and then went away while it worked: it was stopped, ran out of memory, or the network broke. What it had finished is in its cache, so another try continues from there.";
+    BUILDER = "engine/builder", User, "a builder could not do what was asked",
+        "The builder refused the build or failed in a way that belongs to no one step. The message is its own.";
     MISSING_CAPABILITY = "engine/missing-capability", Engine, "the engine lacks a capability the build needs",
         "Every step records which LLB capabilities it needs, and they are compared with the engine's before anything runs. An old BuildKit would otherwise ignore what it does not know. Use a newer engine, or the embedded one.";
     STEP_FAILED = "engine/step-failed", User, "a step's command failed",
