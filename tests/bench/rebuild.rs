@@ -24,7 +24,8 @@ pub(crate) fn rebuild(bench: &Bench) {
     let dockers = || {
         let mut command = Command::new(tool("docker"));
         command.env("DOCKER_BUILDKIT", "1").args(["--host", docker.host()]);
-        command.args(["build", "--quiet", "--tag", "clawbuild-bench/out", &context]);
+        // The daemon has no bridge; the step needs no network.
+        command.args(["build", "--quiet", "--network", "none", "--tag", "clawbuild-bench/out", &context]);
         command
     };
     let buildahs = || {
