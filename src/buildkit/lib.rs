@@ -1,3 +1,4 @@
 //! BuildKit as an engine: Docker's own, or any buildkitd.
 
+pub mod session;
 pub mod transport;
