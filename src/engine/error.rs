@@ -1,5 +1,6 @@
 //! What can go wrong while solving.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use diag::{Diagnostic, Reported, codes};
@@ -7,12 +8,14 @@ use llb::{Cap, Definition, Location, Vertex};
 use oci::Digest;
 use store::StoreError;
 
-use crate::Unavailable;
 use crate::context::ContextError;
+use crate::embedded::GitError;
 use crate::embedded::fileop::FileOpError;
 use crate::embedded::mount::MountError;
 use crate::embedded::sandbox::SandboxError;
-use crate::embedded::{ExportError, GitError, ImageError, StepFailure};
+use crate::export::ExportError;
+use crate::layout::ImageError;
+use crate::{StepFailure, Unavailable};
 
 /// A request that was not solved.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +40,18 @@ pub enum SolveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The engine failed, not the build: it cannot be reached, or went away.
+    #[error("{0}")]
+    Engine(Box<dyn EngineError>),
     /// The caller wished it to stop.
     #[error("interrupted")]
     Canceled,
 }
+
+/// A failure of an engine that is its own.
+pub trait EngineError: std::error::Error + Reported + Send + Sync {}
+
+impl<E: std::error::Error + Reported + Send + Sync> EngineError for E {}
 
 /// A capability that an engine lacks, and who needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +62,25 @@ pub struct MissingCapability {
     pub vertex: String,
     /// Where that vertex comes from.
     pub locations: Vec<Location>,
+}
+
+impl MissingCapability {
+    /// Compares what a definition needs with what an engine has.
+    ///
+    /// # Errors
+    /// [`SolveError::MissingCapabilities`] with everything that is missing.
+    pub fn check(engine: &'static str, definition: &Definition, caps: &BTreeSet<Cap>) -> Result<(), SolveError> {
+        let lacking = definition.required_caps().difference(caps).copied().collect::<Vec<_>>();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let missing = lacking.into_iter().map(|cap| {
+            let user = definition.user_of(cap);
+            let locations = user.map_or(&[][..], |user| definition.source_map().locations(&user.digest()));
+            Self { cap, vertex: user.map(Vertex::name).unwrap_or_default(), locations: locations.to_vec() }
+        });
+        Err(SolveError::MissingCapabilities { engine, missing: missing.collect() })
+    }
 }
 
 fn list(missing: &[MissingCapability]) -> String {
@@ -151,6 +181,18 @@ pub enum VertexError {
         /// What is wrong with it.
         source: url::ParseError,
     },
+    /// A step needs an SSH agent that was not given.
+    #[error("the step needs the SSH agent `{id}`, which was not given")]
+    NoSuchAgent {
+        /// The agent's name.
+        id: String,
+    },
+    /// A builder failed at it, and says why in its own words only.
+    #[error("{message}")]
+    Builder {
+        /// Those words.
+        message: String,
+    },
     /// It was stopped before its end.
     #[error("interrupted")]
     Canceled,
@@ -165,7 +207,7 @@ impl VertexError {
 
 impl SolveError {
     /// A vertex of this definition failed.
-    pub(crate) fn vertex(definition: &Definition, vertex: &Vertex, error: VertexError) -> Self {
+    pub fn vertex(definition: &Definition, vertex: &Vertex, error: VertexError) -> Self {
         let locations = definition.source_map().locations(&vertex.digest()).to_vec();
         Self::Vertex(Box::new(FailedVertex { digest: vertex.digest(), name: vertex.name(), locations, error }))
     }
@@ -186,6 +228,7 @@ impl Reported for SolveError {
             Self::Vertex(failed) => failed.diagnostic(),
             Self::Export(error) => error.diagnostic(),
             Self::Store(error) => error.diagnostic(),
+            Self::Engine(error) => error.diagnostic(),
             Self::Canceled => Diagnostic::new(codes::cli::INTERRUPTED, self.to_string()),
         }
     }
@@ -223,6 +266,9 @@ impl Reported for VertexError {
             Self::Canceled => Diagnostic::new(codes::cli::INTERRUPTED, self.to_string()),
             Self::NoSuchSecret { id } => Diagnostic::new(codes::engine::NO_SECRET, self.to_string())
                 .help(format!("pass it: `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")),
+            Self::NoSuchAgent { id } => Diagnostic::new(codes::engine::NO_AGENT, self.to_string())
+                .help(format!("pass it: `--ssh {id}`, with `SSH_AUTH_SOCK` set, or `--ssh {id}=SOCKET`")),
+            Self::Builder { .. } => Diagnostic::new(codes::engine::BUILDER, self.to_string()),
             Self::SshAgent { .. } => Diagnostic::new(codes::engine::UNSUPPORTED, self.to_string())
                 .help("use a BuildKit engine for steps that need an agent, or a secret with a key"),
         }

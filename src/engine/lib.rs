@@ -4,13 +4,18 @@ mod engine;
 mod error;
 mod outcome;
 mod request;
+mod step;
 
 pub mod context;
 pub mod embedded;
+pub mod export;
+pub mod layout;
+pub mod meter;
 pub mod userns;
 
 pub use engine::{Engine, Unavailable};
-pub use error::{FailedVertex, MissingCapability, SolveError, VertexError};
+pub use error::{EngineError, FailedVertex, MissingCapability, SolveError, VertexError};
 pub use llb::SecretId;
 pub use outcome::{CacheStats, Material, MaterialContent, SolveOutcome, Solved, SolvedImage, SolvedLayer};
 pub use request::{CacheKind, CacheSpec, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest};
+pub use step::{LastLines, StepFailure};

@@ -1,8 +1,12 @@
 //! What an engine gives back.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use llb::{Definition, LocalSource, Op, SourceOp, Vertex};
 use oci::{Descriptor, DiffId, Digest};
+
+use crate::embedded::redacted;
 
 /// A solved request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,33 @@ pub struct Material {
     pub uri: String,
     /// What exactly was used.
     pub content: MaterialContent,
+}
+
+impl Material {
+    /// What the sources of a definition are, sorted, each once. `local` says what the directory behind a local source
+    /// held, by [`Context::digest`](crate::context::Context::digest).
+    pub fn of(definition: &Definition, local: impl Fn(&Vertex, &LocalSource) -> Digest) -> Vec<Self> {
+        let sources = definition.vertices().iter().filter_map(|vertex| match vertex.op() {
+            Op::Source(source) => Some(Self::of_source(source, |source| local(vertex, source))),
+            Op::Exec(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) => None,
+        });
+        sources.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn of_source(source: &SourceOp, local: impl FnOnce(&LocalSource) -> Digest) -> Self {
+        let (uri, content) = match source {
+            SourceOp::Image(image) => {
+                (format!("docker-image://{}", image.repository), MaterialContent::Digest(image.digest))
+            }
+            SourceOp::OciLayout(image) => {
+                (format!("oci-layout://{}", image.name), MaterialContent::Digest(image.digest))
+            }
+            SourceOp::Http(http) => (redacted(&http.url), MaterialContent::Digest(http.checksum)),
+            SourceOp::Git(git) => (redacted(&git.remote), MaterialContent::Commit(git.commit.to_string())),
+            SourceOp::Local(source) => (format!("local://{}", source.name), MaterialContent::Digest(local(source))),
+        };
+        Self { uri, content }
+    }
 }
 
 /// What identifies a material's content.

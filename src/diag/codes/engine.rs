@@ -39,6 +39,8 @@ codes! {
         "The command of a step ran and ended with a status other than 0, or by a signal. Its last lines are shown below the message, all of it above. What the steps before it made stays in the cache.";
     NO_SECRET = "engine/no-secret", User, "a secret a step needs was not given",
         "A step mounts a secret that is not optional, and no secret of that name was given. Secrets are passed by name and never stored: `--secret id=NAME,src=FILE` or `--secret id=NAME,env=VARIABLE`.";
+    NO_AGENT = "engine/no-agent", User, "an SSH agent a step needs was not given",
+        "A step talks to an SSH agent, and none was given under the name it asks for. Agents are passed by name, and only what they sign leaves this machine: `--ssh default` passes the agent of `SSH_AUTH_SOCK`, `--ssh NAME=SOCKET` another one.";
     UNSUPPORTED = "engine/unsupported", Engine, "the engine cannot do what a step asks for",
         "A step uses a feature this engine does not have. Another engine may: `--engine`, `--builder`.";
     REQUEST = "engine/request", Bug, "the engine was not given what the definition refers to",

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::solver::{Solve, Stopped};
 use super::workshop::{EmbeddedOptions, Workshop};
-use super::{NAME, export, source};
+use super::{NAME, export};
 use crate::context::Context;
 use crate::error::{MissingCapability, SolveError, VertexError};
+use crate::export::ExportError;
 use crate::{
     Engine, FilesOutput, ImageOutput, Material, Output, SolveOutcome, SolveRequest, Solved, SolvedImage, SolvedLayer,
     Unavailable,
@@ -75,9 +76,9 @@ impl Engine for Embedded {
         progress: Progress,
         cancel: CancellationToken,
     ) -> Result<SolveOutcome, SolveError> {
-        check_capabilities(&request)?;
+        MissingCapability::check(NAME, &request.definition, &Self::caps())?;
         let contexts = self.scan(&request).await?;
-        let materials = materials(&request, &contexts);
+        let materials = Material::of(&request.definition, |vertex, _| contexts[&vertex.digest()].digest());
         let wish = cancel.clone();
         let cancel = cancel.child_token();
         // Should the caller drop this future, what runs on other threads stops too.
@@ -118,31 +119,6 @@ impl Embedded {
     }
 }
 
-fn check_capabilities(request: &SolveRequest) -> Result<(), SolveError> {
-    let definition = &request.definition;
-    let lacking = definition.required_caps().difference(&Embedded::caps()).copied().collect::<Vec<_>>();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let missing = lacking.into_iter().map(|cap| {
-        let user = definition.user_of(cap);
-        MissingCapability {
-            cap,
-            vertex: user.map(llb::Vertex::name).unwrap_or_default(),
-            locations: user.map_or_else(Vec::new, |user| definition.source_map().locations(&user.digest()).to_vec()),
-        }
-    });
-    Err(SolveError::MissingCapabilities { engine: NAME, missing: missing.collect() })
-}
-
-fn materials(request: &SolveRequest, contexts: &BTreeMap<Digest, Context>) -> Vec<Material> {
-    let sources = request.definition.vertices().iter().filter_map(|vertex| match vertex.op() {
-        Op::Source(op) => Some(source::material(op, || contexts[&vertex.digest()].digest())),
-        Op::Exec(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) => None,
-    });
-    sources.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 async fn produce(solve: &Arc<Solve>) -> Result<Solved, Stopped> {
     let output = solve.request.output.clone();
     match output {
@@ -181,18 +157,14 @@ async fn produce(solve: &Arc<Solve>) -> Result<Solved, Stopped> {
     }
 }
 
-fn conclude<T>(
-    solve: &Solve,
-    task: diag::progress::Task,
-    result: Result<T, export::ExportError>,
-) -> Result<T, Stopped> {
+fn conclude<T>(solve: &Solve, task: diag::progress::Task, result: Result<T, ExportError>) -> Result<T, Stopped> {
     match &result {
         Ok(_) => task.finish(Outcome::Done),
-        Err(export::ExportError::Canceled) => task.finish(Outcome::Canceled),
+        Err(ExportError::Canceled) => task.finish(Outcome::Canceled),
         Err(error) => task.finish(Outcome::Failed(error.to_string())),
     }
     result.map_err(|error| match error {
-        export::ExportError::Canceled => Stopped,
+        ExportError::Canceled => Stopped,
         error => solve.fail(Box::new(error)),
     })
 }

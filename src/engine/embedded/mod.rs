@@ -14,7 +14,6 @@ mod engine;
 mod export;
 mod flight;
 mod key;
-mod meter;
 mod op;
 mod record;
 mod snapshot;
@@ -24,11 +23,10 @@ mod unpack;
 mod workshop;
 
 pub use engine::Embedded;
-pub use export::ExportError;
-pub use op::StepFailure;
-pub use source::{GitError, ImageError};
+pub use source::GitError;
 pub use workshop::EmbeddedOptions;
 
+pub(crate) use source::redacted;
 pub(crate) use workshop::Workshop;
 
 /// What users call it.

@@ -12,11 +12,11 @@ use store::{Key, StoreError};
 
 use super::chain::{Chain, ImageLayer, Part};
 use super::key;
-use super::meter::{Meter, Metered};
 use super::record::Outputs;
 use super::snapshot::{self, Draft, SnapshotId};
 use super::solver::Solve;
 use crate::error::VertexError;
+use crate::meter::{Meter, Metered};
 
 /// The snapshots of these changes, in their order, each once. Every image layer among them is unpacked, once for the
 /// whole store.

@@ -18,6 +18,7 @@ pub mod apply;
 pub mod compress;
 pub mod diff;
 pub mod ownership;
+pub mod rewrite;
 pub mod tar;
 
 pub use inode::{DeviceKind, OverlayFeature};

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use store::{Bucket, Key, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::ExportError;
 use crate::SolvedLayer;
 use crate::embedded::chain::{Chain, Part};
-use crate::embedded::meter::{Meter, Metered};
 use crate::embedded::snapshot::{self, SnapshotId};
 use crate::embedded::solver::Solve;
 use crate::embedded::{Workshop, unpack};
+use crate::export::ExportError;
+use crate::meter::{Meter, Metered};
 
 /// What became of a snapshot: its layer, or nothing where it changed nothing.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 mod exec;
 mod file;
 
-pub use exec::StepFailure;
 pub(crate) use exec::exec;
 pub(crate) use file::file;
 

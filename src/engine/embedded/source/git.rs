@@ -320,7 +320,7 @@ fn is_local(remote: &str) -> bool {
 }
 
 /// The URL as it may be shown: without user and password.
-pub(super) fn redacted(remote: &str) -> String {
+pub(crate) fn redacted(remote: &str) -> String {
     match url::Url::parse(remote) {
         Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
             let cleared = url.set_username("").and_then(|()| url.set_password(None));

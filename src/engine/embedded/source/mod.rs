@@ -6,8 +6,8 @@ mod image;
 mod local;
 
 pub use git::GitError;
-pub use image::ImageError;
 
+pub(crate) use git::redacted;
 pub(crate) use http::{DEFAULT_FILE_MODE, file_name};
 
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use llb::{SourceOp, Vertex};
 use super::chain::Chain;
 use super::solver::Solve;
 use crate::error::VertexError;
-use crate::{Material, MaterialContent};
 
 /// The tree of a source.
 pub(crate) async fn take(
@@ -44,28 +43,6 @@ pub(crate) async fn take(
             let draft = super::snapshot::Draft::new(store)?;
             git.check_out(source, &draft.fs()).await?;
             Ok(Chain::default().with(draft.commit()?))
-        }
-    }
-}
-
-/// What provenance says of a source. `local` is the content digest of the directory behind a local one.
-pub(crate) fn material(source: &SourceOp, local: impl FnOnce() -> oci::Digest) -> Material {
-    match source {
-        SourceOp::Image(image) => Material {
-            uri: format!("docker-image://{}", image.repository),
-            content: MaterialContent::Digest(image.digest),
-        },
-        SourceOp::OciLayout(image) => {
-            Material { uri: format!("oci-layout://{}", image.name), content: MaterialContent::Digest(image.digest) }
-        }
-        SourceOp::Http(http) => {
-            Material { uri: git::redacted(&http.url), content: MaterialContent::Digest(http.checksum) }
-        }
-        SourceOp::Git(source) => {
-            Material { uri: git::redacted(&source.remote), content: MaterialContent::Commit(source.commit.to_string()) }
-        }
-        SourceOp::Local(source) => {
-            Material { uri: format!("local://{}", source.name), content: MaterialContent::Digest(local()) }
         }
     }
 }

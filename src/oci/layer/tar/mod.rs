@@ -12,7 +12,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::split;
+pub(crate) use entry::{CAPABILITY, split};
 pub use entry::{Device, Entry, Kind, WHITEOUT_PREFIX};
 pub use error::{HeaderProblem, LimitKind, PathProblem, TarError};
 pub use read::{Limits, TarReader};

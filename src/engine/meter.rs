@@ -10,7 +10,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Passes bytes on, counts them, and reports at most ten times a second and at the end.
 #[derive(Debug)]
-pub(crate) struct Metered<T> {
+pub struct Metered<T> {
     inner: T,
     meter: Meter,
     cancel: CancellationToken,
@@ -18,7 +18,7 @@ pub(crate) struct Metered<T> {
 
 /// Whom to report to.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub struct Meter {
     progress: Progress,
     task: TaskId,
     item: String,
@@ -29,7 +29,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// Reports to a task of `progress` under the name `item`, which is unique within the task.
-    pub(crate) fn new(progress: &Progress, task: &TaskId, item: impl Into<String>, total: Option<u64>) -> Self {
+    pub fn new(progress: &Progress, task: &TaskId, item: impl Into<String>, total: Option<u64>) -> Self {
         let quiet_until = Instant::now() + INTERVAL;
         Self { progress: progress.clone(), task: task.clone(), item: item.into(), done: 0, total, quiet_until }
     }
@@ -46,11 +46,13 @@ impl Meter {
 }
 
 impl<T> Metered<T> {
-    pub(crate) fn new(inner: T, meter: Meter, cancel: &CancellationToken) -> Self {
+    /// Reports to `meter`, and fails once `cancel` is triggered.
+    pub fn new(inner: T, meter: Meter, cancel: &CancellationToken) -> Self {
         Self { inner, meter, cancel: cancel.clone() }
     }
 
-    pub(crate) fn into_inner(self) -> T {
+    /// What is metered.
+    pub fn into_inner(self) -> T {
         self.inner
     }
 
