@@ -93,7 +93,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<(u64, Option<u64>)>>>);
+    struct Kept(Arc<Mutex<Told>>);
+
+    type Told = Vec<(u64, Option<u64>)>;
 
     impl Sink for Kept {
         fn emit(&self, event: Event) {
