@@ -41,6 +41,15 @@ pub enum Problem {
         /// The id asked for.
         id: String,
     },
+    /// Content of a layout or cache that cannot be read.
+    Blob {
+        /// The id of the layout or cache.
+        id: String,
+        /// Which content.
+        digest: Digest,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A secret that is not offered.
     NoSuchSecret {
         /// The id asked for.

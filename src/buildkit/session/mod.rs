@@ -1,26 +1,48 @@
 //! The session: the gRPC server that answers what a daemon asks for during a solve.
 //!
 //! The daemon is the client here. It reaches the server through a stream inside its own connection (BuildKit) or one
-//! that was upgraded for it (Docker). It finds the services by the headers the stream was opened with.
+//! that was upgraded for it (Docker). It finds the services by the headers the stream was opened with, and gets
+//! nothing but what is in the [`Offer`].
 
+mod agents;
+mod auth;
 mod connection;
+mod content;
+mod export;
+mod files;
 mod health;
 mod journal;
 mod offer;
+mod pipe;
+mod rpc;
+mod secrets;
 
 use std::os::unix::ffi::OsStrExt as _;
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
+use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use futures::{StreamExt as _, stream};
 use oci::Digest;
 use store::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+use tonic::transport::server::Router;
 
+use agents::Agents;
+use auth::Credentials;
 use connection::Connection;
+use content::Content;
+use export::Exports;
+use files::Files;
 use health::AlwaysServing;
+use secrets::OfferedSecrets;
 
+pub use content::LocalCache;
 pub use journal::{Journal, Problem};
 pub use offer::{ContentSink, IncomingBlob, Offer, Receive, StreamSink};
 
@@ -38,9 +60,7 @@ mod header {
 pub struct Session {
     id: String,
     shared_key: String,
-    #[expect(dead_code, reason = "the services that read it follow")]
     offer: Offer,
-    #[expect(dead_code, reason = "the services that read it follow")]
     store: Store,
     journal: Journal,
 }
@@ -59,7 +79,7 @@ impl Session {
         &self.id
     }
 
-    /// What happened in it; to be kept, for [`Session::serve`] consumes the session.
+    /// What happens in it; to be kept, for [`Session::serve`] consumes the session.
     #[must_use]
     pub fn journal(&self) -> Journal {
         self.journal.clone()
@@ -73,7 +93,7 @@ impl Session {
             (header::NAME, "clawbuild".to_owned()),
             (header::SHARED_KEY, self.shared_key.clone()),
         ];
-        metadata.extend(METHODS.iter().map(|method| (header::METHOD, (*method).to_owned())));
+        metadata.extend(METHODS.into_iter().flatten().map(|method| (header::METHOD, (*method).to_owned())));
         metadata
     }
 
@@ -83,17 +103,55 @@ impl Session {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let tasks = TaskTracker::new();
         let closed = CancellationToken::new();
         let connection = Connection::new(io, &cancel, closed.clone());
         let incoming = stream::iter([Ok::<_, std::io::Error>(connection)]).chain(stream::pending());
-        let router = Server::builder().add_service(HealthServer::new(AlwaysServing));
         // It fails when the connection breaks, which the solve on the other side is told too.
-        let _ = router.serve_with_incoming_shutdown(incoming, closed.cancelled()).await;
+        let _ = self.router(&tasks).serve_with_incoming_shutdown(incoming, closed.cancelled()).await;
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    fn router(self, tasks: &TaskTracker) -> Router {
+        let Self { offer, store, journal, .. } = self;
+        let content = Content::new(&offer, journal.clone(), tasks.clone());
+        let Offer { contexts, secrets, agents, keychain, receive, layouts: _, caches: _ } = offer;
+        let stream_sink = match receive {
+            Receive::Stream(sink) => Some(sink),
+            Receive::Nothing | Receive::Content(_) => None,
+        };
+        let agents = Agents { sockets: agents, journal: journal.clone(), tasks: tasks.clone() };
+        Server::builder()
+            // What is exported comes in large pieces, and patterns of a context can be many.
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(4 * WINDOW)
+            .http2_max_header_list_size(HEADER_LIMIT)
+            .add_service(HealthServer::new(AlwaysServing))
+            .add_service(Files::new(contexts, store, journal.clone(), tasks.clone()))
+            .add_service(content)
+            .add_service(FileSendServer::new(Exports::new(stream_sink, journal.clone(), tasks.clone())))
+            .add_service(SecretsServer::new(OfferedSecrets { secrets, journal: journal.clone() }))
+            .add_service(SshServer::new(agents))
+            .add_service(AuthServer::new(Credentials { keychain, journal }))
     }
 }
 
+/// Bytes that may be under way in one stream.
+const WINDOW: u32 = 4 << 20;
+/// The longest headers of a request.
+const HEADER_LIMIT: u32 = 4 << 20;
+
 /// Methods the daemon may call, as it wants to hear of them.
-const METHODS: [&str; 1] = ["/grpc.health.v1.Health/Check"];
+const METHODS: [&[&str]; 7] = [
+    &["/grpc.health.v1.Health/Check"],
+    &files::METHODS,
+    &content::METHODS,
+    &export::METHODS,
+    &secrets::METHODS,
+    &agents::METHODS,
+    &auth::METHODS,
+];
 
 /// An id nobody can guess: who knows it can ask for everything that is offered.
 fn random_id() -> String {

@@ -88,6 +88,30 @@ impl Entry {
         }
     }
 
+    /// Modification time, in nanoseconds since 1970.
+    #[must_use]
+    pub fn modified(&self) -> i64 {
+        self.stamp.mtime
+    }
+
+    /// The digest of a file's content, if it is known; see [`Context::scan_files`](super::Context::scan_files).
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match &self.kind {
+            Kind::File(digest) => *digest,
+            Kind::Directory | Kind::Symlink(_) => None,
+        }
+    }
+
+    /// What a symbolic link says; of anything else nothing.
+    #[must_use]
+    pub fn target(&self) -> Option<&OsStr> {
+        match &self.kind {
+            Kind::Symlink(target) => Some(OsStr::from_bytes(target)),
+            Kind::Directory | Kind::File(_) => None,
+        }
+    }
+
     /// What kind of file it is.
     #[must_use]
     pub fn file_type(&self) -> FileType {

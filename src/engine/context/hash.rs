@@ -34,15 +34,18 @@ pub(super) fn open(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Reads every file that has no digest yet, several at once, and fills in digests and the stamps they belong to.
-pub(super) fn fill(root: &Path, directory: &OwnedFd, entries: &mut [Entry]) -> Result<(), ContextError> {
-    let unknown = entries.iter_mut().filter(|entry| entry.kind == Kind::File(None));
-    in_parallel(unknown.collect(), |entry| {
+/// Reads every file that has no digest yet, several at once, and fills in digests and the stamps they belong to. Says
+/// whether there were any.
+pub(super) fn fill(root: &Path, directory: &OwnedFd, entries: &mut [Entry]) -> Result<bool, ContextError> {
+    let unknown: Vec<_> = entries.iter_mut().filter(|entry| entry.kind == Kind::File(None)).collect();
+    let is_any = !unknown.is_empty();
+    in_parallel(unknown, |entry| {
         let (stamp, digest) = read(root, directory, &entry.path)?;
         entry.stamp = stamp;
         entry.kind = Kind::File(Some(digest));
-        Ok(())
-    })
+        Ok::<_, ContextError>(())
+    })?;
+    Ok(is_any)
 }
 
 /// Does something to every item on as many threads as there are processors. The first failure ends it.

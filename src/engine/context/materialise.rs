@@ -84,7 +84,7 @@ impl Copy<'_> {
                 copy.set_len(0).and_then(|()| copy.rewind()).map_err(self.stopped(entry))?;
             }
             let opened = hash::open(&self.context.directory, &entry.path);
-            let source = File::from(opened.map_err(self.lost(entry))?);
+            let source = File::from(opened.map_err(self.context.lost(entry))?);
             copy_content(&source, &copy).map_err(self.stopped(entry))?;
             if self.is_faithful(entry, &source, &mut copy)? {
                 // What the source says now; it may have been touched, with the same content, since the scan.
@@ -93,13 +93,13 @@ impl Copy<'_> {
                     .map_err(self.failed("set times and mode of", entry));
             }
         }
-        Err(ContextError::Changed { path: self.source_path(entry) })
+        Err(ContextError::Changed { path: self.context.source_path(entry) })
     }
 
     /// Whether a copy has the content that was scanned. Known without reading it if the source's stamp still is the
     /// scanned one and old enough to tell; otherwise the copy is read.
     fn is_faithful(&self, entry: &Entry, source: &File, copy: &mut File) -> Result<bool, ContextError> {
-        let stamp = hash::stamp(source).map_err(self.lost(entry))?;
+        let stamp = hash::stamp(source).map_err(self.context.lost(entry))?;
         if stamp == Some(entry.stamp) && entry.stamp.is_settled(self.context.scanned_at) {
             return Ok(true);
         }
@@ -112,27 +112,14 @@ impl Copy<'_> {
         }
     }
 
-    fn source_path(&self, entry: &Entry) -> std::path::PathBuf {
-        self.context.root.join(entry.path())
-    }
-
     /// For failures on the copy's side.
     fn failed(&self, action: &'static str, entry: &Entry) -> impl FnOnce(Errno) -> ContextError {
         ContextError::io(action, self.into.join(entry.path()))
     }
 
     fn stopped(&self, entry: &Entry) -> impl FnOnce(std::io::Error) -> ContextError {
-        let path = self.source_path(entry);
+        let path = self.context.source_path(entry);
         move |source| ContextError::Io { action: "copy", path, source }
-    }
-
-    /// For failures to open what was there a moment ago.
-    fn lost(&self, entry: &Entry) -> impl FnOnce(Errno) -> ContextError {
-        let path = self.source_path(entry);
-        move |errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => ContextError::Changed { path },
-            errno => ContextError::io("open", path)(errno),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Local directories as sources of a build: `.dockerignore`, digests, copies.
 
+mod content;
 mod entry;
 mod error;
 mod follow;
@@ -26,6 +27,7 @@ use oci::{Digest, Hasher};
 use rustix::io::Errno;
 use store::Store;
 
+pub use content::Content;
 pub use entry::Entry;
 pub use error::ContextError;
 pub use ignore_file::parse_ignore_file;
@@ -74,6 +76,18 @@ impl Context {
     /// # Errors
     /// [`ContextError`].
     pub fn scan(root: &Path, filters: &Filters, store: &Store) -> Result<Self, ContextError> {
+        Self::look(root, filters, store, false)
+    }
+
+    /// As [`Context::scan`], and afterwards each file's own digest is known too.
+    ///
+    /// # Errors
+    /// [`ContextError`].
+    pub fn scan_files(root: &Path, filters: &Filters, store: &Store) -> Result<Self, ContextError> {
+        Self::look(root, filters, store, true)
+    }
+
+    fn look(root: &Path, filters: &Filters, store: &Store, each: bool) -> Result<Self, ContextError> {
         let scanned_at = now();
         let real = match std::fs::canonicalize(root) {
             Ok(real) => real,
@@ -88,7 +102,8 @@ impl Context {
         let selection = selection(&directory, filters)?;
         let mut entries = walk::walk(&real, &directory, &selection)?;
         let memory = Memory::new(store, &real, filters);
-        if let Some(digest) = memory.tree(&memory::stamps(&entries)) {
+        let tree = memory.tree(&memory::stamps(&entries));
+        if let (Some(digest), false) = (tree, each) {
             return Ok(Self { root: real, directory, entries, digest, scanned_at });
         }
         let known = memory.files();
@@ -100,9 +115,15 @@ impl Context {
                 *digest = Some(*known);
             }
         }
-        hash::fill(&real, &directory, &mut entries)?;
-        let digest = tree_digest(&entries);
-        memory.remember(&entries, digest, scanned_at);
+        let is_new = hash::fill(&real, &directory, &mut entries)?;
+        let digest = match tree {
+            Some(digest) if !is_new => digest,
+            Some(_) | None => {
+                let digest = tree_digest(&entries);
+                memory.remember(&entries, digest, scanned_at);
+                digest
+            }
+        };
         Ok(Self { root: real, directory, entries, digest, scanned_at })
     }
 

@@ -110,13 +110,18 @@ fn server_url(registry: &str) -> &str {
     if registry == "docker.io" { DOCKER_HUB } else { registry }
 }
 
+/// Whether this is one of the hosts that Docker Hub is.
+pub(super) fn is_docker_hub(host: &str) -> bool {
+    matches!(host, "index.docker.io" | "registry-1.docker.io" | "docker.io")
+}
+
 /// Whether a file's key is for this repository, and how specifically: the length of the path it names.
 ///
 /// Keys are hosts, URLs as old dockers wrote them, or, in podman's files, hosts with the beginning of a path.
 fn is_for(key: &str, registry: &str, path: &str) -> Option<usize> {
     let bare = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let (host, below) = bare.split_once('/').unwrap_or((bare, ""));
-    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host };
+    let host = if is_docker_hub(host) { "docker.io" } else { host };
     let below = if matches!(below, "v1" | "v2") { "" } else { below };
     let rest = path.strip_prefix(below)?;
     let whole = below.is_empty() || rest.is_empty() || rest.starts_with('/');

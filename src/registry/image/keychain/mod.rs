@@ -128,13 +128,25 @@ impl Keychain {
         self
     }
 
+    /// The credentials for a registry as a whole, which is reached at this host and port, for a program that asks on
+    /// its own; and what went wrong where they were looked for.
+    pub async fn credential(&self, host: &str) -> (Option<Credential>, Option<CredentialError>) {
+        let registry = if file::is_docker_hub(host) { "docker.io" } else { host };
+        let Found { credential, problem } = self.search(registry, "").await;
+        (credential, problem)
+    }
+
     /// The credentials for a repository in `registry`, which is the repository's own unless a mirror stands in for it.
     pub(super) async fn find(&self, registry: &str, repository: &Repository) -> Found {
+        self.search(registry, repository.path()).await
+    }
+
+    async fn search(&self, registry: &str, path: &str) -> Found {
         let mut found = Found::default();
         for source in &self.0 {
             let credential = match source {
                 Source::Given { registry: given, credential } => Ok((given == registry).then(|| credential.clone())),
-                Source::File(file) => file.find(registry, repository.path()).await,
+                Source::File(file) => file.find(registry, path).await,
             };
             match credential {
                 Ok(None) => {}
