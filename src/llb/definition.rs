@@ -227,6 +227,17 @@ impl Definition {
         Self::new(moved(&renamed, &self.head), vertices, source_map)
     }
 
+    /// The same graph with these vertices executed even where the cache has their results. No digest changes.
+    #[must_use]
+    pub fn ignoring_cache(mut self, is_ignored: impl Fn(&Vertex) -> bool) -> Self {
+        for vertex in &mut self.vertices {
+            if is_ignored(vertex) {
+                *vertex = vertex.described(|metadata| metadata.ignore_cache = true);
+            }
+        }
+        self
+    }
+
     /// The message BuildKit takes.
     #[must_use]
     pub fn to_pb(&self) -> pb::Definition {

@@ -27,8 +27,8 @@ pub struct LockedBase<'a> {
     pub base: &'a Base,
     /// For what.
     pub platform: Platform,
-    below: Vec<&'a Base>,
-    lock: &'a Lock,
+    pub(crate) below: Vec<&'a Base>,
+    pub(crate) lock: &'a Lock,
 }
 
 impl<'a> LockedBase<'a> {
@@ -57,7 +57,8 @@ impl<'a> LockedBase<'a> {
         Epoch(below.chain([own(self.base, &self.below)]).max().unwrap_or(0))
     }
 
-    fn npm(&self, unpack: &recipe::Unpack, source: &diag::Source) -> Option<&'a recipe::LockedNpm> {
+    /// The archive a part of the base is taken from.
+    pub(crate) fn npm(&self, unpack: &recipe::Unpack, source: &diag::Source) -> Option<&'a recipe::LockedNpm> {
         let package = unpack.package_for(self.platform.architecture);
         let place = (source.clone(), unpack.version.span);
         self.lock.npm(&NpmRequest { package, requirement: unpack.version.value.clone(), place }).ok()

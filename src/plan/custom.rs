@@ -12,12 +12,23 @@ use crate::{
     Project, Run, Stage, StageId, Step, StepKind, bases,
 };
 
-/// The base a stage starts from, if it is one: names the recipe does not define as stages are bases.
-pub(crate) fn base_of(recipe: &Recipe, stage: &recipe::Stage) -> Option<Spanned<Name>> {
-    match &stage.from.value {
-        StageFrom::Named(name) if find(recipe, name).is_none() => Some(Spanned::new(name.clone(), stage.from.span)),
-        StageFrom::Named(_) | StageFrom::Scratch | StageFrom::Image(_) => None,
+/// The bases that stages start from or that something is copied from: names the recipe does not define as stages are
+/// bases. One may come several times.
+pub(crate) fn bases_of(recipe: &Recipe) -> Vec<Spanned<Name>> {
+    let mut names = Vec::new();
+    for stage in &recipe.stages {
+        match &stage.from.value {
+            StageFrom::Named(name) => names.push(Spanned::new(name.clone(), stage.from.span)),
+            StageFrom::Scratch | StageFrom::Image(_) => {}
+        }
+        names.extend(stage.steps.iter().filter_map(|step| match &step.kind.value {
+            recipe::StepKind::Copy { from, .. } => from.clone(),
+            _ => None,
+        }));
     }
+    names.extend(recipe.image.copy.iter().map(|copy| copy.from.clone()));
+    names.retain(|name| find(recipe, &name.value).is_none());
+    names
 }
 
 fn find<'a>(recipe: &'a Recipe, name: &Name) -> Option<&'a recipe::Stage> {

@@ -13,7 +13,9 @@ mod init;
 mod locked;
 mod lower;
 mod node;
+mod place;
 mod project;
+mod published;
 mod requests;
 mod stage;
 #[cfg(test)]
@@ -26,7 +28,9 @@ pub use image::{Build, Epoch, ImagePlan};
 pub use init::INIT_CONTEXT_FILES;
 pub use locked::LockedRecipe;
 pub use lower::{Lowered, STORE_LAYOUT};
+pub use place::{ContextPlace, ImagePlace, Places};
 pub use project::Project;
+pub use published::{GivenImage, Published, Unpublished};
 pub use requests::{DEBIAN_OWNER_BASE, Requests};
 pub use stage::{
     CA_SECRET, Context, Copy, CopyFrom, Download, FileAction, From, Mount, MountKind, Origin, Plan, Run, Stage,

@@ -93,10 +93,11 @@ impl<'a> LockedRecipe<'a> {
     pub fn bases(&self, build: Platform, target: Platform) -> Result<Vec<LockedBase<'a>>, PlanError> {
         let init: Spanned<Name> = Spanned::new(INIT_BASE.parse().expect("a name"), self.recipe.image.base.span);
         let own = self.recipe.image.base.clone();
-        let custom = self.recipe.stages.iter().filter_map(|stage| crate::custom::base_of(self.recipe, stage));
         let asked = [(own.clone(), target), (own, build), (init, build)];
         let mut bases: Vec<LockedBase<'a>> = Vec::new();
-        for (name, platform) in asked.into_iter().chain(custom.map(|base| (base, build))) {
+        for (name, platform) in
+            asked.into_iter().chain(crate::custom::bases_of(self.recipe).into_iter().map(|base| (base, build)))
+        {
             for base in locked_chain(self.project, &name, &self.recipe.source, platform, self.lock)? {
                 if !bases.iter().any(|known| known.base.name == base.base.name && known.platform == base.platform) {
                     bases.push(base);

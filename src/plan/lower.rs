@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use llb::{
-    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, Graph, HttpSource, LocalSource, Location,
-    MkdirAction, MkfileAction, NetworkMode, Output, Owner, RmAction, Secret, SymlinkAction, Timestamp, Tmpfs, Tree,
+    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, Graph, HttpSource, Location, MkdirAction,
+    MkfileAction, NetworkMode, Output, Owner, RmAction, Secret, SymlinkAction, Timestamp, Tmpfs, Tree,
 };
 
 use crate::{
-    CA_SECRET, Context, Copy, CopyFrom, Download, Epoch, FileAction, From, MountKind, Origin, Plan, Run, Stage, Step,
+    CA_SECRET, Copy, CopyFrom, Download, Epoch, FileAction, From, MountKind, Origin, Places, Plan, Run, Stage, Step,
     StepKind,
 };
 
@@ -30,10 +30,16 @@ pub struct Lowered {
 }
 
 impl Plan {
-    /// The plan as LLB. Equal plans give equal bytes.
+    /// The plan as LLB for the embedded engine. Equal plans give equal bytes.
     #[must_use]
     pub fn lower(&self) -> Lowered {
-        let mut lowering = Lowering { trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
+        self.lower_to(&Places::default())
+    }
+
+    /// The plan as LLB, with directories and images taken from where they are.
+    #[must_use]
+    pub fn lower_to(&self, places: &Places) -> Lowered {
+        let mut lowering = Lowering { places, trees: Vec::new(), contexts: BTreeSet::new(), archives: BTreeMap::new() };
         for stage in &self.stages {
             let tree = lowering.stage(stage);
             lowering.trees.push(tree);
@@ -60,7 +66,8 @@ fn used_contexts(definition: &Definition, named: &BTreeSet<String>) -> BTreeSet<
     named.iter().filter(is_used).cloned().collect()
 }
 
-struct Lowering {
+struct Lowering<'a> {
+    places: &'a Places,
     /// The trees of the stages so far.
     trees: Vec<Tree>,
     contexts: BTreeSet<String>,
@@ -68,14 +75,14 @@ struct Lowering {
     archives: BTreeMap<(oci::Digest, String), Output>,
 }
 
-impl Lowering {
+impl Lowering<'_> {
     fn stage(&mut self, stage: &Stage) -> Tree {
         let graph = Graph::new(stage.platform);
         let mut tree = match &stage.from {
             From::Scratch => Tree::Scratch,
             From::Stage(id) => self.trees[id.0].clone(),
             From::Layout { name, manifest, origin } => {
-                let source = graph.oci_layout(&layout_name(name), *manifest, Some(STORE_LAYOUT));
+                let source = self.places.image(graph, &layout_name(name), *manifest);
                 Tree::Output(source.with_name(format!("[{}] {name}", stage.name)).with_location(location(origin)))
             }
             From::Archive { download, origin } => Tree::Output(self.archive(graph, download, origin)),
@@ -94,7 +101,7 @@ impl Lowering {
                 }
                 StepKind::Files(actions) => self.files(graph, tree, actions, (name, stage.epoch), step),
                 StepKind::Overlay { name: layout, manifest } => {
-                    let source = graph.oci_layout(&layout_name(layout), *manifest, Some(STORE_LAYOUT));
+                    let source = self.places.image(graph, &layout_name(layout), *manifest);
                     let layer = source.with_name(name.clone()).with_location(location(&step.origin));
                     match &tree {
                         Tree::Scratch => layer,
@@ -165,8 +172,8 @@ impl Lowering {
         for action in actions {
             file = match action {
                 FileAction::Copy(copy) => {
-                    let from = self.copy_source(graph, &copy.from, &step.origin);
-                    file.copy_with(from, copy_action(copy))
+                    let (from, prefix) = self.copy_source(graph, &copy.from, &step.origin);
+                    file.copy_with(from, copy_action(copy, &prefix))
                 }
                 FileAction::Write { path, data, mode, owner } => file.mkfile(MkfileAction {
                     mode: *mode,
@@ -192,22 +199,18 @@ impl Lowering {
         graph.file(file)
     }
 
-    fn copy_source(&mut self, graph: Graph, from: &CopyFrom, origin: &Origin) -> Tree {
+    /// A tree to copy from, and what stands before the paths in it.
+    fn copy_source(&mut self, graph: Graph, from: &CopyFrom, origin: &Origin) -> (Tree, String) {
+        let root = "/".to_owned();
         match from {
-            CopyFrom::Stage(id) => self.trees[id.0].clone(),
-            CopyFrom::Context(context) => Tree::Output(self.context(graph, context, origin)),
-            CopyFrom::Archive(download) => Tree::Output(self.archive(graph, download, origin)),
+            CopyFrom::Stage(id) => (self.trees[id.0].clone(), root),
+            CopyFrom::Context(context) => {
+                let placed = self.places.context(graph, context, origin);
+                self.contexts.extend(placed.offered);
+                (Tree::Output(placed.tree), placed.prefix)
+            }
+            CopyFrom::Archive(download) => (Tree::Output(self.archive(graph, download, origin)), root),
         }
-    }
-
-    fn context(&mut self, graph: Graph, context: &Context, origin: &Origin) -> Output {
-        self.contexts.insert(context.name.clone());
-        let source = LocalSource {
-            include: context.include.clone(),
-            exclude: context.exclude.clone(),
-            ..LocalSource::new(&context.name)
-        };
-        graph.local(source).with_name(format!("load directory `{}`", context.name)).with_location(location(origin))
     }
 
     /// A download, unpacked once however many files are taken from it.
@@ -240,7 +243,7 @@ impl Lowering {
     }
 }
 
-fn copy_action(copy: &Copy) -> CopyAction {
+fn copy_action(copy: &Copy, prefix: &str) -> CopyAction {
     let to = copy.to.as_str();
     let destination = if copy.into && to != "/" { format!("{to}/") } else { to.to_owned() };
     CopyAction {
@@ -251,7 +254,7 @@ fn copy_action(copy: &Copy) -> CopyAction {
         allow_wildcard: has_wildcard(&copy.path),
         exclude: copy.exclude.clone(),
         timestamp: copy.timestamp.map(Timestamp::from_seconds),
-        ..CopyAction::new(&copy.path, destination)
+        ..CopyAction::new(format!("{prefix}{}", copy.path.trim_start_matches('/')), destination)
     }
 }
 

@@ -31,7 +31,7 @@ impl Requests {
         check_packages(recipe, &chain)?;
         requests.chain(&chain, &platforms);
         requests.packages(recipe, &chain, &platforms);
-        for base in recipe.stages.iter().filter_map(|stage| crate::custom::base_of(recipe, stage)) {
+        for base in crate::custom::bases_of(recipe) {
             requests.chain(&project.chain(&base, &recipe.source)?, &platforms);
         }
         let init = diag::Spanned::new(INIT_BASE.parse().expect("a name"), recipe.image.base.span);

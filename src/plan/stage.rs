@@ -276,6 +276,12 @@ pub struct Download {
 }
 
 impl Plan {
+    /// The stage of this name.
+    #[must_use]
+    pub fn stage_named(&self, name: &str) -> Option<StageId> {
+        self.stages.iter().position(|stage| stage.name == name).map(StageId)
+    }
+
     /// The stage with this id.
     #[must_use]
     pub fn stage(&self, id: StageId) -> &Stage {

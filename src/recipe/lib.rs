@@ -17,7 +17,9 @@ mod request;
 
 pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
 pub use error::{RecipeError, Result};
-pub use lock::{LOCK_VERSION, Lock, LockError, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, Stale};
+pub use lock::{
+    LOCK_VERSION, Lock, LockError, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, PublishedImage, Stale,
+};
 pub use name::{BadName, ContainerPath, Name, NpmRequirement};
 pub use recipe::{
     Build, Config, ConfigFormat, Health, HealthProbe, Image, ImageCopy, Language, Override, OverrideType, Recipe,

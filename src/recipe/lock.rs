@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diag::{Diagnostic, Reported, Source, Span, codes};
-use oci::{Digest, Platform};
+use oci::{Digest, Platform, Reference};
 use serde::Deserialize;
 
 use crate::{DebianRequest, Name, NpmRequest};
@@ -17,6 +17,7 @@ pub struct Lock {
     pub(crate) npm: BTreeMap<(String, String), LockedNpm>,
     pub(crate) debian: BTreeMap<(String, Platform), LockedDebian>,
     pub(crate) dependencies: BTreeMap<String, LockedDependencies>,
+    pub(crate) published: BTreeMap<(String, Platform), PublishedImage>,
 }
 
 /// One npm package, pinned.
@@ -103,6 +104,22 @@ pub struct LockedDependencies {
     pub sha256: Digest,
 }
 
+/// An image that clawbuild made and pushed, for builds that can have it from nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedImage {
+    /// What it holds: a base (`base/node`), or a recipe's own packages (the recipe's name).
+    pub owner: String,
+    /// For what.
+    #[serde(deserialize_with = "platform")]
+    pub platform: Platform,
+    /// Where it lies, with the manifest's digest.
+    #[serde(deserialize_with = "reference")]
+    pub reference: Reference,
+    /// The digest of everything it was made of. Another one means that the lock or a base has moved on since.
+    pub inputs: Digest,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -113,6 +130,8 @@ struct Text {
     debian: Vec<LockedDebian>,
     #[serde(default)]
     dependencies: Vec<LockedDependencies>,
+    #[serde(default)]
+    published: Vec<PublishedImage>,
 }
 
 /// Why the lock does not answer a request.
@@ -197,6 +216,7 @@ impl Lock {
         text.npm.into_iter().for_each(|entry| lock.put_npm(entry));
         text.debian.into_iter().for_each(|entry| lock.put_debian(entry));
         text.dependencies.into_iter().for_each(|entry| lock.put_dependencies(entry));
+        text.published.into_iter().for_each(|entry| lock.put_published(entry));
         Ok(lock)
     }
 
@@ -213,6 +233,11 @@ impl Lock {
     /// Records an answer.
     pub fn put_dependencies(&mut self, entry: LockedDependencies) {
         self.dependencies.insert(entry.target.clone(), entry);
+    }
+
+    /// Records where an image lies.
+    pub fn put_published(&mut self, entry: PublishedImage) {
+        self.published.insert((entry.owner.clone(), entry.platform), entry);
     }
 
     /// The answer to a request for an npm package.
@@ -286,6 +311,17 @@ impl Lock {
         self.dependencies.get(target.as_str())
     }
 
+    /// Where the image of an owner was last published.
+    #[must_use]
+    pub fn published(&self, owner: &str, platform: Platform) -> Option<&PublishedImage> {
+        self.published.get(&(owner.to_owned(), platform))
+    }
+
+    /// Forgets the published images of owners that are not kept.
+    pub fn retain_published(&mut self, keep: impl Fn(&str) -> bool) {
+        self.published.retain(|(owner, _), _| keep(owner));
+    }
+
     /// Forgets every answer nobody of `npm`, `debian` and `targets` asks for.
     pub fn retain(&mut self, npm: &[NpmRequest], debian: &[DebianRequest], targets: &[Name]) {
         self.npm.retain(|(package, requirement), _| {
@@ -301,6 +337,15 @@ impl Lock {
 fn version_of(text: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.trim_start().starts_with("version"))?;
     line.split_once('=')?.1.trim().parse().ok()
+}
+
+fn reference<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Reference, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse() {
+        Ok(reference @ Reference { digest: Some(_), .. }) => Ok(reference),
+        Ok(_) => Err(serde::de::Error::custom(format!("`{text}` names no digest"))),
+        Err(error) => Err(serde::de::Error::custom(error)),
+    }
 }
 
 fn platform<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {

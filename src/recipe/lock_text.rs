@@ -55,6 +55,13 @@ impl fmt::Display for Lock {
             writeln!(f, "file = {}", quoted(&entry.file))?;
             writeln!(f, "sha256 = \"{}\"", entry.sha256)?;
         }
+        for entry in self.published.values() {
+            writeln!(f, "\n[[published]]")?;
+            writeln!(f, "owner = {}", quoted(&entry.owner))?;
+            writeln!(f, "platform = \"{}\"", entry.platform)?;
+            writeln!(f, "reference = {}", quoted(&entry.reference.to_string()))?;
+            writeln!(f, "inputs = \"{}\"", entry.inputs)?;
+        }
         Ok(())
     }
 }
@@ -86,7 +93,7 @@ mod tests {
     use diag::Source;
     use oci::{Digest, Platform};
 
-    use crate::{Lock, LockedDebian, LockedDependencies, LockedNpm, LockedPackage};
+    use crate::{Lock, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, PublishedImage};
 
     fn lock() -> Lock {
         let mut lock = Lock::default();
@@ -126,6 +133,13 @@ mod tests {
             file: "pnpm-lock.yaml".into(),
             sha256: Digest::of(b"lock"),
         });
+        let reference = format!("127.0.0.1:5000/base/debian@{}", Digest::of(b"manifest"));
+        lock.put_published(PublishedImage {
+            owner: "base/debian".into(),
+            platform: Platform::LINUX_ARM64,
+            reference: reference.parse().expect("a reference"),
+            inputs: Digest::of(b"inputs"),
+        });
         lock
     }
 
@@ -135,5 +149,12 @@ mod tests {
         let read = Lock::parse(&Source::new("clawbuild.lock", text.clone())).expect("parses");
         assert_eq!(read, lock());
         assert_eq!(read.to_string(), text);
+    }
+
+    #[test]
+    fn a_published_image_without_a_digest_is_refused() {
+        let text = lock().to_string().replace(&format!("@{}", Digest::of(b"manifest")), ":latest");
+        let error = Lock::parse(&Source::new("clawbuild.lock", text)).expect_err("a tag can move");
+        assert!(matches!(error, crate::LockError::Syntax { message, .. } if message.contains("names no digest")));
     }
 }

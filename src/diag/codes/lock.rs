@@ -13,4 +13,8 @@ codes! {
         "The archive has replaced a package the lock pins, and neither the store nor a mirror has it. Without `--locked` just this input is resolved anew and the lock updated; with it the build stops, since it could not be the same.";
     DEPENDENCIES = "lock/dependencies", Verification, "a language's lock file is not what clawbuild.lock pins",
         "The file that pins a recipe's dependencies (such as pnpm-lock.yaml) changed without clawbuild.lock, or belongs to another version of the program. `clawbuild lock` records it.";
+    UNPUBLISHED = "lock/unpublished", Verification, "a base a frontend needs is not published",
+        "As a BuildKit frontend clawbuild runs inside a daemon and assembles nothing: bases, and the Debian packages of recipes, are taken from a registry by the digests clawbuild.lock has under `[[published]]`. `clawbuild publish TARGET --repository REGISTRY/NAME` pushes them and records where; commit the lock. A base can also be given by name: `--build-context base/NAME=docker-image://…` or `=oci-layout://…`.";
+    MISSING = "lock/missing", Verification, "the build context has no clawbuild.lock",
+        "As a BuildKit frontend clawbuild resolves nothing, so the build context must hold a clawbuild.lock that answers everything the recipe asks. Give the directory that holds it as the context, or write one with `clawbuild lock`.";
 }

@@ -1,0 +1,191 @@
+//! Images that clawbuild published, for builds that can have bases and Debian layers from nowhere else.
+
+use std::collections::BTreeMap;
+
+use diag::{Diagnostic, Reported, Source, Span, Spanned, codes};
+use oci::{Digest, Platform};
+use recipe::{Base, BaseParent, DebianRequest, Language, Lock, Name};
+use serde_json::{Value, json};
+
+use crate::bases::locked_chain;
+use crate::init::INIT_BASE;
+use crate::{BaseImages, DebianLayers, ImagePlace, LockedBase, LockedRecipe, PlanError, requests};
+
+/// An image somebody names in place of what the lock has.
+pub type GivenImage = (Digest, ImagePlace);
+
+/// What a plan stands on, all of it out of registries or the hands of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// The bases' images.
+    pub images: BaseImages,
+    /// The images of recipes' own packages.
+    pub layers: DebianLayers,
+    /// Where they are.
+    pub places: BTreeMap<Digest, ImagePlace>,
+}
+
+/// An image that is nowhere to be had, or only an old one of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpublished {
+    /// Whose image: `base/node`, or a recipe's name for its packages.
+    pub owner: String,
+    /// For what.
+    pub platform: Platform,
+    /// The recipe that needs it.
+    pub target: Name,
+    /// Whether one was published that was made of other inputs.
+    pub is_outdated: bool,
+    /// Who needs it.
+    pub place: (Source, Span),
+}
+
+impl Reported for Unpublished {
+    fn diagnostic(&self) -> Diagnostic {
+        let Self { owner, platform, target, is_outdated, place } = self;
+        let what = match owner.starts_with(requests::DEBIAN_OWNER_BASE) {
+            true => format!("`{owner}`"),
+            false => format!("the Debian packages of `{owner}`"),
+        };
+        let (message, label) = match is_outdated {
+            true => (
+                format!("what clawbuild.lock has published of {what} for {platform} is out of date"),
+                "it was made of other inputs than are locked now",
+            ),
+            false => (format!("clawbuild.lock does not say where {what} for {platform} is published"), "needed here"),
+        };
+        Diagnostic::new(codes::lock::UNPUBLISHED, message)
+            .label(&place.0, place.1, label)
+            .help(format!("run `clawbuild publish {target} --repository REGISTRY/NAME` and commit clawbuild.lock"))
+    }
+}
+
+impl LockedBase<'_> {
+    /// The digest of everything its image is made of. Two bases of one digest have the same image.
+    #[must_use]
+    pub fn inputs(&self) -> Digest {
+        let chain = self.below.iter().chain([&self.base]).enumerate();
+        let chain: Vec<Value> = chain.map(|(depth, base)| self.own_inputs(base, &self.below[..depth])).collect();
+        digest(&json!({
+            "name": self.base.name.value.as_str(),
+            "summary": self.base.summary,
+            "epoch": self.epoch().0,
+            "bases": chain,
+        }))
+    }
+
+    fn own_inputs(&self, base: &Base, below: &[&Base]) -> Value {
+        let image = match &base.parent.value {
+            BaseParent::Image(reference) => Some(reference.to_string()),
+            BaseParent::Scratch | BaseParent::Base(_) => None,
+        };
+        let packages = requests::base_request(base, below, self.platform);
+        let unpacked = base.unpack.iter().filter_map(|unpack| {
+            let pinned = self.npm(unpack, &base.source)?;
+            let files = unpack.files.iter().map(|file| json!([file.from.value, file.to.value.as_str()]));
+            Some(json!({ "archive": pinned.sha256.to_string(), "files": files.collect::<Vec<_>>() }))
+        });
+        json!({
+            "image": image,
+            "packages": packages.map(|request| set_inputs(self.lock, &request)),
+            "unpacked": unpacked.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What a layer of Debian packages is made of, the sets it lies on included: what it holds depends on what they have.
+fn set_inputs(lock: &Lock, request: &DebianRequest) -> Value {
+    let mut sets = Vec::new();
+    let mut next = lock.debian(request).ok();
+    while let Some(set) = next {
+        let packages: Vec<String> = set.packages.iter().map(|package| package.sha256.to_string()).collect();
+        sets.push(json!({ "epoch": set.epoch, "packages": packages }));
+        next = set.below.as_deref().and_then(|owner| lock.debian_of(owner, set.platform));
+    }
+    json!({ "slim": request.slim, "sets": sets })
+}
+
+fn digest(inputs: &Value) -> Digest {
+    Digest::of(inputs.to_string())
+}
+
+impl<'a> LockedRecipe<'a> {
+    /// The bases that plans for `target` on `build` name themselves, each once; what these stand on is not among them.
+    ///
+    /// # Errors
+    /// Unknown or circular bases.
+    pub fn stands_on(&self, build: Platform, target: Platform) -> Result<Vec<(LockedBase<'a>, Span)>, PlanError> {
+        let own = &self.recipe.image.base;
+        let builds_on_it = match &self.recipe.build.language.value {
+            Language::Node { .. } => Some((own.clone(), build)),
+            Language::Custom => None,
+        };
+        let init = Spanned::new(INIT_BASE.parse().expect("a name"), own.span);
+        let named = crate::custom::bases_of(self.recipe).into_iter().map(|base| (base, build));
+        let mut bases: Vec<(LockedBase<'a>, Span)> = Vec::new();
+        for (name, platform) in [(own.clone(), target), (init, build)].into_iter().chain(builds_on_it).chain(named) {
+            let chain = locked_chain(self.project, &name, &self.recipe.source, platform, self.lock)?;
+            let base = chain.into_iter().next_back().expect("a chain holds at least the base asked for");
+            if !bases.iter().any(|(known, _)| known.base.name == base.base.name && known.platform == platform) {
+                bases.push((base, name.span));
+            }
+        }
+        Ok(bases)
+    }
+
+    /// The digest of what the layer of the recipe's own packages is made of; `None` where there is no such layer.
+    #[must_use]
+    pub fn packages_inputs(&self, platform: Platform) -> Option<Digest> {
+        let request = self.packages(platform)?;
+        let set = self.lock.debian(&request).ok()?;
+        (!set.packages.is_empty()).then(|| digest(&set_inputs(self.lock, &request)))
+    }
+
+    /// What a plan for `target` on `build` stands on, out of what is given and what the lock has as published.
+    ///
+    /// # Errors
+    /// Everything that is not there, in the order it is needed; or unknown bases.
+    pub fn published(
+        &self,
+        build: Platform,
+        target: Platform,
+        given: &dyn Fn(&str, Platform) -> Option<GivenImage>,
+    ) -> Result<Result<Published, Vec<Unpublished>>, PlanError> {
+        let mut published = Published::default();
+        let mut missing = Vec::new();
+        let mut find = |owner: &str, platform: Platform, inputs: Digest, span: Span| {
+            if let Some((digest, place)) = given(owner, platform) {
+                published.places.insert(digest, place);
+                return Some(digest);
+            }
+            let entry = self.lock.published(owner, platform);
+            if let Some(entry) = entry.filter(|entry| entry.inputs == inputs) {
+                let digest = entry.reference.digest.expect("locks hold references with a digest");
+                published.places.insert(digest, ImagePlace::Repository(entry.reference.repository.clone()));
+                return Some(digest);
+            }
+            missing.push(Unpublished {
+                owner: owner.to_owned(),
+                platform,
+                target: self.recipe.name.value.clone(),
+                is_outdated: entry.is_some(),
+                place: (self.recipe.source.clone(), span),
+            });
+            None
+        };
+        let mut images = BaseImages::new();
+        for (base, span) in self.stands_on(build, target)? {
+            if let Some(digest) = find(&requests::owner(base.base), base.platform, base.inputs(), span) {
+                images.insert((base.base.name.value.clone(), base.platform), digest);
+            }
+        }
+        let mut layers = DebianLayers::new();
+        if let (Some(inputs), Some(first)) = (self.packages_inputs(target), self.recipe.image.packages.first()) {
+            let owner = self.recipe.name.value.to_string();
+            if let Some(digest) = find(&owner, target, inputs, first.span) {
+                layers.insert((owner, target), digest);
+            }
+        }
+        if missing.is_empty() { Ok(Ok(Published { images, layers, ..published })) } else { Ok(Err(missing)) }
+    }
+}
