@@ -75,4 +75,6 @@ codes! {
         "The archive is damaged, holds paths that lead outside of where it is unpacked, or is compressed in a way that is not understood. Plain tar and tar with gzip, xz or zstd are.";
     FILE_OPERATION = "engine/file-operation", User, "a file operation failed",
         "The operating system refused an operation on a file tree. The message says which and why.";
+    GATEWAY = "engine/gateway", Engine, "a call of the daemon that runs this frontend failed",
+        "As a BuildKit frontend clawbuild asks the daemon for files of the build context and hands it the build's graph. One of these calls was refused; the message has the daemon's words.";
 }

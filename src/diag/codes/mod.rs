@@ -20,6 +20,7 @@ macro_rules! codes {
 pub mod cli;
 pub mod debian;
 pub mod engine;
+pub mod frontend;
 pub mod llb;
 pub mod lock;
 pub mod oci;
@@ -40,6 +41,7 @@ pub fn all() -> impl Iterator<Item = Code> {
         plan::ALL,
         debian::ALL,
         engine::ALL,
+        frontend::ALL,
         store::ALL,
         oci::ALL,
         registry::ALL,
