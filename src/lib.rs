@@ -2,9 +2,10 @@
 //!
 //! The way of a build: [`workspace`] reads recipes, bases and the lock; [`pipeline`] brings the lock up to date through
 //! [`resolve`], builds the bases, plans, lowers to LLB and hands that to an engine; [`cli`] says what came of it
-//! through [`ui`].
+//! through [`ui`]. [`frontend`] goes the same way inside a BuildKit daemon.
 
 pub mod cli;
+mod frontend;
 pub mod pipeline;
 mod resolve;
 pub mod settings;
@@ -13,10 +14,14 @@ pub mod workspace;
 
 use std::process::ExitCode;
 
-/// Decides what this process is, before any thread exists: a sandbox's helper, or the program itself.
+/// Decides what this process is, before any thread exists: a sandbox's helper, a frontend that a BuildKit daemon runs, or
+/// the program itself.
 #[must_use]
 pub fn start() -> ExitCode {
     // Returns only in the program itself.
     engine::embedded::sandbox::helper_main_if_requested();
-    cli::run()
+    match frontend::environment() {
+        Some(environment) => frontend::run(environment),
+        None => cli::run(),
+    }
 }

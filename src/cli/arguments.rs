@@ -71,6 +71,9 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// See and free what the store holds
     Cache(Cache),
+    /// What a BuildKit daemon runs in the frontend's image
+    #[command(hide = true)]
+    Frontend,
     /// Explain a diagnostic's code
     Explain {
         /// The code, such as recipe/unknown-key

@@ -110,6 +110,7 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
         Verb::Show(show) => list::show(&settings, &show, printer),
         Verb::Doctor(doctor) => doctor::doctor(&settings, &doctor, printer),
         Verb::Cache(cache) => cache::cache(&settings, &cache, printer),
+        Verb::Frontend => Err(crate::frontend::no_daemon().into()),
         Verb::Explain { code } => explain(&code, printer),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

@@ -6,7 +6,7 @@ use diag::{Diagnostic, codes};
 use engine::FilesOutput;
 use oci::Digest;
 use plan::{LockedRecipe, Plan};
-use recipe::{Language, Lock, LockedDependencies, SourceSpec};
+use recipe::{Language, Lock, LockedDependencies, Recipe, SourceSpec};
 
 use super::Session;
 use super::image::{self, solve_files};
@@ -14,7 +14,7 @@ use crate::cli::Failure;
 use crate::workspace::{LoadedRecipe, RecipeDirectory, Workspace, WorkspaceError, write_atomically};
 
 /// The file pnpm writes.
-const FILE: &str = "pnpm-lock.yaml";
+pub(crate) const FILE: &str = "pnpm-lock.yaml";
 
 /// Why a recipe's dependencies have to be resolved.
 pub(crate) enum Need {
@@ -34,19 +34,12 @@ pub(crate) fn need(workspace: &Workspace, loaded: &LoadedRecipe, lock: &Lock, up
     let Language::Node { .. } = &loaded.recipe.build.language.value else { return Ok(Need::Nothing) };
     let project = workspace.project()?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, Vec::new())?;
-    let entry = |sha256| LockedDependencies {
-        target: loaded.recipe.name.value.to_string(),
-        manager: locked.package_manager(),
-        root: locked.dependency_root(),
-        file: relative_file(loaded),
-        sha256,
-    };
     if update {
         return Ok(Need::Resolve { reason: "asked to".to_owned() });
     }
     let pinned = lock.dependencies(&loaded.recipe.name.value);
     let Some(found) = read(loaded)? else { return Ok(Need::Resolve { reason: format!("`{FILE}` is not there") }) };
-    let found = entry(found);
+    let found = entry(&locked, found);
     Ok(match pinned {
         Some(pinned) if *pinned == found => Need::Nothing,
         // The program's own closure is only good for the version it was resolved for; a source directory brings its own.
@@ -57,8 +50,20 @@ pub(crate) fn need(workspace: &Workspace, loaded: &LoadedRecipe, lock: &Lock, up
     })
 }
 
-fn relative_file(loaded: &LoadedRecipe) -> String {
-    match &loaded.recipe.origin.value {
+/// What the lock has for a recipe whose file has this digest.
+pub(crate) fn entry(locked: &LockedRecipe<'_>, sha256: Digest) -> LockedDependencies {
+    LockedDependencies {
+        target: locked.recipe.name.value.to_string(),
+        manager: locked.package_manager(),
+        root: locked.dependency_root(),
+        file: relative_file(locked.recipe),
+        sha256,
+    }
+}
+
+/// The file, relative to the recipe's directory.
+fn relative_file(recipe: &Recipe) -> String {
+    match &recipe.origin.value {
         SourceSpec::Npm { .. } => FILE.to_owned(),
         SourceSpec::Path { path, .. } => Path::new(&path.value).join(FILE).display().to_string(),
     }
@@ -68,7 +73,7 @@ fn relative_file(loaded: &LoadedRecipe) -> String {
 fn read(loaded: &LoadedRecipe) -> Result<Option<Digest>, Failure> {
     let path = match &loaded.directory {
         RecipeDirectory::Embedded(prefix) => return Ok(crate::workspace::embedded_digest(&format!("{prefix}{FILE}"))),
-        RecipeDirectory::Disk(directory) => directory.join(relative_file(loaded)),
+        RecipeDirectory::Disk(directory) => directory.join(relative_file(&loaded.recipe)),
     };
     match std::fs::read(&path) {
         Ok(bytes) => Ok(Some(Digest::of(bytes))),
@@ -104,13 +109,6 @@ pub(crate) async fn resolve(
     solve_files(session, lowered.definition, &contexts, plan.platform, plan.image.epoch, output, true).await?;
     let path = out.join(FILE);
     let text = std::fs::read(&path).map_err(|source| WorkspaceError::Read { path, source })?;
-    let file = relative_file(loaded);
-    write_atomically(&directory.join(&file), &text)?;
-    Ok(LockedDependencies {
-        target: loaded.recipe.name.value.to_string(),
-        manager: prepared.locked.package_manager(),
-        root: prepared.locked.dependency_root(),
-        file,
-        sha256: Digest::of(&text),
-    })
+    write_atomically(&directory.join(relative_file(&loaded.recipe)), &text)?;
+    Ok(entry(&prepared.locked, Digest::of(&text)))
 }

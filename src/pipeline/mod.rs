@@ -13,8 +13,10 @@ mod naming;
 mod push;
 mod session;
 
+pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
 pub use docker::endpoint as docker_endpoint;
 pub use export::{Exported, OutputSpec, OutputSpecError, export};
+pub(crate) use image::image_output;
 pub use image::{Built, ImageOptions, build_base, build_image, lower_base, lower_image};
 pub(crate) use layers::debian_package;
 pub use layout::{FoundLayout, read_layout};

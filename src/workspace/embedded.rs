@@ -31,18 +31,22 @@ pub(super) fn names<'a>(prefix: &'a str, suffix: &'a str) -> impl Iterator<Item 
     table::FILES.iter().filter_map(move |(name, _)| between(name)).filter(|name| !name.contains('/'))
 }
 
+/// The files under `prefix`, by the rest of their names.
+pub(crate) fn files(prefix: &str) -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    table::FILES.iter().filter_map(move |(name, bytes)| Some((name.strip_prefix(prefix)?, *bytes)))
+}
+
 /// The files under `prefix` as a directory of the store, made when it is first needed. Its name is its content's
 /// digest, so programs of several versions can share a store.
 pub(super) fn lay_out(prefix: &str, store: &Store) -> Result<PathBuf, WorkspaceError> {
-    let files = || table::FILES.iter().filter_map(|(name, bytes)| Some((name.strip_prefix(prefix)?, *bytes)));
-    let key = Key::of(files().flat_map(|(name, bytes)| [name.as_bytes(), bytes]));
+    let key = Key::of(files(prefix).flat_map(|(name, bytes)| [name.as_bytes(), bytes]));
     let directory = store.caches().join(format!("embedded-{}", key.hex()));
     if directory.is_dir() {
         return Ok(directory);
     }
     let failed = |source| WorkspaceError::Write { path: directory.clone(), source };
     let made = tempfile::tempdir_in(store.temp()).map_err(failed)?;
-    for (name, bytes) in files() {
+    for (name, bytes) in files(prefix) {
         let path = made.path().join(name);
         fs::create_dir_all(path.parent().expect("it lies in a directory")).map_err(failed)?;
         fs::write(path, bytes).map_err(failed)?;

@@ -12,7 +12,7 @@ use plan::Project;
 use recipe::{Base, Lock, Recipe};
 use store::Store;
 
-pub(crate) use embedded::digest as embedded_digest;
+pub(crate) use embedded::{digest as embedded_digest, files as embedded_files};
 pub use error::WorkspaceError;
 pub use target::Target;
 
@@ -144,25 +144,19 @@ impl Workspace {
     }
 
     fn read_project(&self) -> Result<Project, WorkspaceError> {
-        let mut bases = Vec::new();
-        let mut names = Vec::new();
+        let mut own = Vec::new();
         if let Ok(entries) = std::fs::read_dir(self.root.join("base")) {
             let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
             paths.sort();
             for path in paths {
                 if let Some(source) = self.read(&path)? {
-                    bases.push(Base::parse(&source)?);
-                    names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+                    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                    own.push((name.unwrap_or_default(), source));
                 }
             }
         }
-        for name in embedded::names("base/", ".toml").filter(|name| !names.iter().any(|known| known == name)) {
-            let file = format!("base/{name}.toml");
-            let text = embedded::text(&file).expect("a name listed is there");
-            bases.push(Base::parse(&Source::new(format!("<clawbuild>/{file}"), text))?);
-        }
-        Ok(Project::new(bases)?)
+        project_of(own)
     }
 
     /// A keyring of `base/keys`.
@@ -220,6 +214,24 @@ impl Workspace {
         let own = self.root.join("base/init");
         if own.join("src/main.rs").is_file() { Ok(own) } else { embedded::lay_out("base/init/", store) }
     }
+}
+
+/// The bases in these files of a directory `base`, by their names without `.toml`; and the program's own where there is
+/// none of that name.
+///
+/// # Errors
+/// Mistakes in one.
+pub(crate) fn project_of(own: Vec<(String, Source)>) -> Result<Project, WorkspaceError> {
+    let embedded = embedded::names("base/", ".toml").filter(|name| !own.iter().any(|(known, _)| known == name));
+    let embedded = embedded.map(|name| {
+        let file = format!("base/{name}.toml");
+        let text = embedded::text(&file).expect("a name listed is there");
+        Source::new(format!("<clawbuild>/{file}"), text)
+    });
+    let embedded: Vec<Source> = embedded.collect();
+    let bases =
+        own.iter().map(|(_, source)| source).chain(&embedded).map(Base::parse).collect::<Result<Vec<_>, _>>()?;
+    Ok(Project::new(bases)?)
 }
 
 /// Where a lock was read from.

@@ -1,0 +1,223 @@
+//! What the build context holds: the recipe and what lies beside it, the bases, the lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use buildkit::gateway::Gateway;
+use diag::{Diagnostic, Span, codes};
+use oci::Digest;
+use plan::{ContextPlace, LockedRecipe, Project};
+use recipe::{Language, Lock, Recipe, SourceSpec};
+
+use super::directory::{Directory, Files, resolve};
+use super::options::Options;
+use super::report::Stop;
+use crate::pipeline::{DEPENDENCIES_FILE, locked_dependencies};
+use crate::workspace::{LOCK_FILE, RECIPE_FILE, WorkspaceError, embedded_files, project_of};
+
+/// Everything a plan is made from.
+pub(super) struct Inputs {
+    pub(super) recipe: Recipe,
+    pub(super) project: Project,
+    pub(super) lock: Lock,
+    /// Patterns of the source directory's `.dockerignore`.
+    pub(super) ignore: Vec<String>,
+    /// Where the directories are that plans name.
+    pub(super) contexts: BTreeMap<String, ContextPlace>,
+    /// The digest of the language's own lock file, where there is one.
+    dependencies: Option<Digest>,
+    /// The vertex that loaded the recipe.
+    pub(super) vertex: Digest,
+}
+
+/// Reads it all.
+pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs, Stop> {
+    let main = Directory::main(gateway, options).await?;
+    let around = match (&options.recipe_directory, &options.remote) {
+        (Some(name), _) => Directory::local(options, name),
+        (None, None) => Directory::local(options, "dockerfile"),
+        (None, Some(_)) => main.clone(),
+    };
+    let place = resolve("", options.filename.trim_start_matches('/'));
+    let Some(filename) = place.filter(|path| !path.is_empty()) else {
+        return Err(missing(format!("`{}` is no path of a recipe in the build context", options.filename)));
+    };
+    let directory = filename.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
+    let beside = resolve(&directory, DEPENDENCIES_FILE).expect("it lies beside the recipe");
+    let (recipe_files, main_files) = futures::future::try_join(
+        around.files(gateway, format!("load recipe from {filename}"), &[filename.clone(), beside.clone()]),
+        main.files(gateway, format!("load {LOCK_FILE} and bases"), &main_patterns()),
+    )
+    .await?;
+    let Some(text) = recipe_files.source(&filename).await? else {
+        return Err(missing(format!("there is no recipe `{filename}` in the build context")));
+    };
+    let recipe = Recipe::parse(&text).map_err(WorkspaceError::from)?;
+    let project = project(&main_files).await?;
+    let lock = lock(&main_files, &recipe).await?;
+    let own = around.join(&directory);
+    let mut contexts =
+        BTreeMap::from([("recipe".to_owned(), own.place()), ("init".to_owned(), init(&main, &main_files).await?)]);
+    for name in ["recipe", "init"] {
+        if let Some(given) = given(options, name)? {
+            contexts.insert(name.to_owned(), given.place());
+        }
+    }
+    let mut inputs =
+        Inputs { project, lock, ignore: Vec::new(), contexts, dependencies: None, vertex: recipe_files.vertex, recipe };
+    match &inputs.recipe.origin.value {
+        SourceSpec::Npm { .. } => inputs.dependencies = recipe_files.bytes(&beside).await?.map(Digest::of),
+        SourceSpec::Path { path, .. } => {
+            let source = match given(options, "source")? {
+                Some(given) => given,
+                None => match resolve(&directory, &path.value) {
+                    Some(inside) => around.join(&inside),
+                    None => outside(gateway, &main, &filename, &inputs.recipe, &path.value, path.span).await?,
+                },
+            };
+            let patterns = [".dockerignore".to_owned(), DEPENDENCIES_FILE.to_owned()];
+            let files = source.files(gateway, "load .dockerignore of the source".to_owned(), &patterns).await?;
+            inputs.dependencies = files.bytes(DEPENDENCIES_FILE).await?.map(Digest::of);
+            let ignore = files.bytes(".dockerignore").await?.unwrap_or_default();
+            inputs.ignore = engine::context::parse_ignore_file(&String::from_utf8_lossy(&ignore));
+            inputs.contexts.insert("source".to_owned(), source.place());
+        }
+    }
+    options.check_contexts(&inputs.names())?;
+    Ok(inputs)
+}
+
+fn missing(message: String) -> Stop {
+    Stop::from(
+        Diagnostic::new(codes::frontend::CONTEXT, message)
+            .help("name the recipe: `docker buildx build -f RECIPE DIRECTORY`, or `--opt filename=RECIPE`"),
+    )
+}
+
+/// What is read of the main directory.
+fn main_patterns() -> Vec<String> {
+    [LOCK_FILE, "base/*.toml", "base/init/src/main.rs"].map(str::to_owned).to_vec()
+}
+
+async fn project(files: &Files<'_>) -> Result<Project, Stop> {
+    let mut own = Vec::new();
+    for name in files.names("base").await? {
+        if let Some(stem) = name.strip_suffix(".toml")
+            && let Some(source) = files.source(&format!("base/{name}")).await?
+        {
+            own.push((stem.to_owned(), source));
+        }
+    }
+    Ok(project_of(own)?)
+}
+
+async fn lock(files: &Files<'_>, recipe: &Recipe) -> Result<Lock, Stop> {
+    match files.source(LOCK_FILE).await? {
+        Some(source) => Ok(Lock::parse(&source).map_err(|error| WorkspaceError::Lock(Box::new(error)))?),
+        None => Err(Stop::from(
+            Diagnostic::new(codes::lock::MISSING, format!("the build context has no {LOCK_FILE}"))
+                .label(&recipe.source, recipe.name.span, "the inputs of this recipe are not locked")
+                .help("give the directory that holds it as the build context")
+                .help("or write one with `clawbuild lock`, and publish what the recipe stands on: `clawbuild publish`"),
+        )),
+    }
+}
+
+/// claw-init's source: the main directory's own, or else the program's.
+async fn init(main: &Directory, files: &Files<'_>) -> Result<ContextPlace, Stop> {
+    if files.names("base/init/src").await?.contains("main.rs") {
+        return Ok(main.join("base/init").place());
+    }
+    let files = embedded_files("base/init/").filter(|(name, _)| {
+        plan::INIT_CONTEXT_FILES.iter().any(|part| name.strip_prefix(part).is_some_and(|rest| rest.starts_with('/')))
+    });
+    Ok(ContextPlace::Files(files.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect()))
+}
+
+/// The directory given for a name.
+fn given(options: &Options, name: &str) -> Result<Option<Directory>, Stop> {
+    match options.contexts.get(name) {
+        None => Ok(None),
+        Some(place) => match place.strip_prefix("local:") {
+            Some(local) => Ok(Some(Directory::local(options, local))),
+            None => {
+                let message = format!("`{name}` is a directory, and `{place}` is none");
+                Err(Stop::from(
+                    Diagnostic::new(codes::frontend::OPTION, message)
+                        .help(format!("write `--build-context {name}=DIRECTORY`")),
+                ))
+            }
+        },
+    }
+}
+
+/// A source directory that is not below the recipe's. Clients hand over the recipe's directory without saying where it
+/// lies in the main one, so the recipe is looked for there.
+async fn outside(
+    gateway: &Gateway,
+    main: &Directory,
+    filename: &str,
+    recipe: &Recipe,
+    path: &str,
+    span: Span,
+) -> Result<Directory, Stop> {
+    let name = filename.rsplit('/').next().unwrap_or(RECIPE_FILE);
+    let depths = ["", "*/", "*/*/"].map(|depth| format!("{depth}{name}"));
+    let files = main.files(gateway, format!("look for {name}"), &depths).await?;
+    let mut candidates = vec![String::new()];
+    for _ in 0..2 {
+        for above in candidates.clone() {
+            for name in files.names(&above).await? {
+                let below = if above.is_empty() { name } else { format!("{above}/{name}") };
+                if !candidates.contains(&below) && !below.ends_with(RECIPE_FILE) {
+                    candidates.push(below);
+                }
+            }
+        }
+    }
+    for directory in candidates {
+        let file = resolve(&directory, name).expect("names lead nowhere else");
+        let is_it = files.bytes(&file).await?.is_some_and(|bytes| bytes == recipe.source.text().as_bytes());
+        if is_it && let Some(inside) = resolve(&directory, path) {
+            return Ok(main.join(&inside));
+        }
+    }
+    Err(Stop::from(
+        Diagnostic::new(codes::frontend::CONTEXT, format!("the source directory `{path}` is not in the build context"))
+            .label(&recipe.source, span, "named here, relative to the recipe")
+            .help("give a directory above both as the build context")
+            .help("or give the source itself: `--build-context source=DIRECTORY`"),
+    ))
+}
+
+impl Inputs {
+    /// What can be given by name.
+    fn names(&self) -> BTreeSet<String> {
+        let bases = self.project.bases().map(|base| format!("base/{}", base.name.value));
+        let packages = format!("packages/{}", self.recipe.name.value);
+        let directories = self.contexts.keys().cloned();
+        directories.chain(bases).chain([packages]).collect()
+    }
+
+    /// The recipe with the lock's answers, all of which are there.
+    ///
+    /// # Errors
+    /// The first mistake in the recipe, or what the lock does not answer.
+    pub(super) fn locked(&self) -> Result<LockedRecipe<'_>, Stop> {
+        let locked = LockedRecipe::new(&self.recipe, &self.project, &self.lock, self.ignore.clone())?;
+        let Language::Node { .. } = &self.recipe.build.language.value else { return Ok(locked) };
+        let name = &self.recipe.name.value;
+        let why = match (self.dependencies, self.lock.dependencies(name)) {
+            (None, _) => format!("`{DEPENDENCIES_FILE}` is not there"),
+            (Some(_), None) => format!("the lock has nothing of `{DEPENDENCIES_FILE}`"),
+            (Some(found), Some(pinned)) if *pinned == locked_dependencies(&locked, found) => return Ok(locked),
+            (Some(_), Some(_)) => format!("`{DEPENDENCIES_FILE}` is not the one that was locked"),
+        };
+        let message = format!("the dependencies of `{name}` are not what {LOCK_FILE} pins");
+        Err(Stop::from(
+            Diagnostic::new(codes::lock::DEPENDENCIES, message)
+                .label(&self.recipe.source, self.recipe.origin.span, "of this source")
+                .cause(why)
+                .help(format!("run `clawbuild lock`, look at what changed, and commit {LOCK_FILE} and the file")),
+        ))
+    }
+}
