@@ -155,7 +155,7 @@ pub(crate) enum LayerCompression {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Push {
-    /// A target built before, or a directory with an OCI layout
+    /// A target built before, or an OCI layout: its directory or archive
     #[arg(value_name = "TARGET|LAYOUT")]
     pub(crate) what: String,
     #[command(flatten)]

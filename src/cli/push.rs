@@ -21,7 +21,7 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
     };
     let insecure = arguments.naming.insecure;
     let path = Path::new(&arguments.what);
-    let pushed = if path.join("oci-layout").is_file() {
+    let pushed = if path.join("oci-layout").is_file() || is_archive(path) {
         super::run_async(settings, printer, None, async |session| {
             let layout = read_layout(session, path)?;
             let name = ImageName::given(&naming, layout.name.as_ref())?;
@@ -51,4 +51,9 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
         pushed.iter().for_each(|pushed| printer.data(format_args!("{pushed}\n")));
     }
     Ok(())
+}
+
+/// An archive is a layout too; a recipe is none.
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tar") && path.is_file()
 }

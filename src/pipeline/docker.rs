@@ -10,7 +10,8 @@ use diag::{Diagnostic, codes};
 use futures::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
-use super::{Built, ImageName, Session, layout};
+use super::layout::Export;
+use super::{Built, ImageName, Session};
 use crate::cli::Failure;
 
 /// Time Docker may take to unpack the largest images.
@@ -35,9 +36,9 @@ pub(crate) async fn load(session: &Session, built: &Built, name: &ImageName) -> 
     let task =
         session.progress().task(TaskId::new("docker load"), format!("[docker] load {}", name.shown().familiar()));
     let (writer, reader) = tokio::io::duplex(WINDOW);
-    let archive = layout::Archive::new(session, built, name);
+    let image = Export::new(session, &built.image.manifest, name);
     // The writer is dropped with the bridge, and so the reader sees the end.
-    let writing = tokio::task::spawn_blocking(move || archive.write(&mut SyncIoBridge::new(writer)));
+    let writing = tokio::task::spawn_blocking(move || image.to_docker(&mut SyncIoBridge::new(writer)));
     let body = ReaderStream::with_capacity(reader, WINDOW);
     let loading = docker.import_image_stream(ImportImageOptions { quiet: true, ..Default::default() }, body, None);
     let loaded: Result<Vec<_>, _> = loading.try_collect().await;

@@ -8,7 +8,8 @@ use diag::{Diagnostic, Reported, codes};
 use engine::FilesOutput;
 
 use super::image::solve_files;
-use super::{Built, ImageName, Session, docker, layout};
+use super::layout::{Export, docker_form};
+use super::{Built, ImageName, Session, docker};
 use crate::cli::Failure;
 
 /// What becomes of an image, `--output`.
@@ -130,17 +131,18 @@ pub async fn export(
     name: &ImageName,
     output: &OutputSpec,
 ) -> Result<Exported, Failure> {
+    let image = Export::new(session, &built.image.manifest, name);
     match output {
         OutputSpec::Oci { destination } if is_archive(destination) => {
-            layout::write_archive(session, built, name, destination)?;
+            image.to_archive(docker_form(), destination)?;
             Ok(Exported::Oci(destination.clone()))
         }
         OutputSpec::Oci { destination } => {
-            layout::write_layout(session, built, name, destination)?;
+            image.to_directory(destination)?;
             Ok(Exported::Oci(destination.clone()))
         }
         OutputSpec::DockerArchive { destination } => {
-            layout::write_archive(session, built, name, destination)?;
+            image.to_archive(docker_form(), destination)?;
             Ok(Exported::DockerArchive(destination.clone()))
         }
         OutputSpec::DockerLoad => {

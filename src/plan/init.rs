@@ -13,6 +13,8 @@ use crate::{
 
 /// The base claw-init is compiled on.
 pub(crate) const INIT_BASE: &str = "init-toolchain";
+/// The base whose files are Rust's libraries for a platform other than the one that compiles.
+pub(crate) const INIT_TARGET_BASE: &str = "init-target";
 /// The files of `base/init` that make claw-init, as patterns; the build depends on nothing else there.
 pub const INIT_CONTEXT_FILES: [&str; 1] = ["src"];
 /// Where claw-init lies in images.
@@ -47,7 +49,19 @@ pub(crate) fn compile(
     };
     let copy = FileAction::Copy(Copy { into: true, ..Copy::new(CopyFrom::Context(context), path("/src")) });
     let out = FileAction::Directory { path: path("/out"), mode: 0o755, owner: (0, 0) };
+    let mut files = vec![copy, out];
     let triple = format!("{}-unknown-linux-gnu", target.architecture.gnu());
+    if target != build {
+        let name: Name = INIT_TARGET_BASE.parse().expect("a name");
+        let from = bases::layout(images, &name, target, origin.clone());
+        let name = format!("claw-init libraries {target}");
+        let libraries = stages.add(Stage { name, platform: target, epoch, from, steps: Vec::new() });
+        let directory = path(&format!("/usr/lib/rustlib/{triple}"));
+        files.push(FileAction::Copy(Copy {
+            path: directory.as_str().to_owned(),
+            ..Copy::new(CopyFrom::Stage(libraries), directory)
+        }));
+    }
     let linker = format!("{}-linux-gnu-ld", target.architecture.gnu());
     let linker = format!("-Clinker={linker}");
     let args = [
@@ -83,7 +97,7 @@ pub(crate) fn compile(
         mounts: vec![Mount { target: path("/tmp"), kind: MountKind::Tmpfs }],
     };
     let steps = vec![
-        Step { name: "source".to_owned(), origin: origin.clone(), kind: StepKind::Files(vec![copy, out]) },
+        Step { name: "source".to_owned(), origin: origin.clone(), kind: StepKind::Files(files) },
         Step { name: "rustc claw-init".to_owned(), origin, kind: StepKind::Run(run) },
     ];
     Ok(stages.add(Stage { name, platform: build, epoch, from: toolchain, steps }))

@@ -8,7 +8,7 @@ use recipe::{
 use semver::{Version, VersionReq};
 
 use crate::bases::locked_chain;
-use crate::init::INIT_BASE;
+use crate::init::{INIT_BASE, INIT_TARGET_BASE};
 use crate::{Epoch, LockedBase, PlanError, Project, Requests, requests};
 
 /// A recipe together with the bases under it and a lock that answers all their requests.
@@ -91,13 +91,14 @@ impl<'a> LockedRecipe<'a> {
     /// # Errors
     /// Unknown or circular bases.
     pub fn bases(&self, build: Platform, target: Platform) -> Result<Vec<LockedBase<'a>>, PlanError> {
-        let init: Spanned<Name> = Spanned::new(INIT_BASE.parse().expect("a name"), self.recipe.image.base.span);
+        let span = self.recipe.image.base.span;
+        let init = |name: &str| Spanned::new(name.parse::<Name>().expect("a name"), span);
         let own = self.recipe.image.base.clone();
-        let asked = [(own.clone(), target), (own, build), (init, build)];
+        let custom = crate::custom::bases_of(self.recipe).into_iter();
+        let asked = [(own.clone(), target), (own, build), (init(INIT_BASE), build)];
+        let cross = (build != target).then(|| (init(INIT_TARGET_BASE), target));
         let mut bases: Vec<LockedBase<'a>> = Vec::new();
-        for (name, platform) in
-            asked.into_iter().chain(crate::custom::bases_of(self.recipe).into_iter().map(|base| (base, build)))
-        {
+        for (name, platform) in asked.into_iter().chain(cross).chain(custom.map(|base| (base, build))) {
             for base in locked_chain(self.project, &name, &self.recipe.source, platform, self.lock)? {
                 if !bases.iter().any(|known| known.base.name == base.base.name && known.platform == base.platform) {
                     bases.push(base);

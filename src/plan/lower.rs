@@ -173,7 +173,12 @@ impl Lowering<'_> {
             file = match action {
                 FileAction::Copy(copy) => {
                     let (from, prefix) = self.copy_source(graph, &copy.from, &step.origin);
-                    file.copy_with(from, copy_action(copy, &prefix))
+                    let mut action = copy_action(copy, &prefix);
+                    if matches!(copy.from, CopyFrom::Context(_)) {
+                        // When a checkout was made is nobody's business, and no part of the context's digest.
+                        action.timestamp = action.timestamp.or(Some(epoch));
+                    }
+                    file.copy_with(from, action)
                 }
                 FileAction::Write { path, data, mode, owner } => file.mkfile(MkfileAction {
                     mode: *mode,

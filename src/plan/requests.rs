@@ -3,7 +3,7 @@
 use oci::Platform;
 use recipe::{Base, DebianRequest, Language, Name, NpmRequest, NpmRequirement, Recipe, RecipeError, SourceSpec};
 
-use crate::init::INIT_BASE;
+use crate::init::{INIT_BASE, INIT_TARGET_BASE};
 use crate::{PlanError, Project};
 
 /// What owners of bases' Debian sets begin with.
@@ -34,8 +34,10 @@ impl Requests {
         for base in crate::custom::bases_of(recipe) {
             requests.chain(&project.chain(&base, &recipe.source)?, &platforms);
         }
-        let init = diag::Spanned::new(INIT_BASE.parse().expect("a name"), recipe.image.base.span);
-        requests.chain(&project.chain(&init, &recipe.source)?, &platforms);
+        for init in [INIT_BASE, INIT_TARGET_BASE] {
+            let init = diag::Spanned::new(init.parse().expect("a name"), recipe.image.base.span);
+            requests.chain(&project.chain(&init, &recipe.source)?, &platforms);
+        }
         if let SourceSpec::Npm { package, version } = &recipe.origin.value {
             requests.npm(&package.value, &version.value, (recipe.source.clone(), version.span));
         }

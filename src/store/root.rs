@@ -1,8 +1,8 @@
 //! Opening the store.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -143,9 +143,14 @@ pub(crate) fn refuse_other_things(root: &Path) -> Result<(), StoreError> {
 /// Makes a store. Several processes may do so at once: they all write the same. The format comes last, so a store
 /// that has one is whole.
 fn initialise(root: &Path) -> Result<(), StoreError> {
-    for directory in ["blobs/sha256", "snapshots", "cache", "locks", "tmp"] {
+    for directory in ["blobs/sha256", "locks"] {
         let path = root.join(directory);
         fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+    }
+    // Images hold set-user-id programs, some of them old: nobody else may start one from here.
+    for directory in ["snapshots", "cache", "tmp"] {
+        let path = root.join(directory);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(StoreError::io("create", &path))?;
     }
     for bucket in Bucket::ALL {
         let path = root.join("records").join(bucket.directory());

@@ -48,6 +48,11 @@ impl<'a> Images<'a> {
         self.blobs.values().sum()
     }
 
+    /// All content, each once, with its length in bytes.
+    pub fn blobs(&self) -> impl Iterator<Item = (&Digest, u64)> {
+        self.blobs.iter().map(|(digest, &size)| (digest, size))
+    }
+
     fn add(&mut self, descriptor: &Descriptor, root: usize) -> Result<(), LayoutError> {
         let bytes = read_document(self.source, descriptor)?;
         self.blobs.insert(descriptor.digest, descriptor.size);

@@ -58,6 +58,12 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole reference, which containerd and Docker on top of it take the name from.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
+/// The whole name that an entry of a layout's index has, where it has one.
+#[must_use]
+pub fn image_name(entry: &Descriptor) -> Option<Reference> {
+    entry.annotations.get(IMAGE_NAME)?.parse().ok()
+}
+
 fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

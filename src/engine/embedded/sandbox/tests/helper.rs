@@ -73,11 +73,24 @@ fn job() -> ExitCode {
         Stream::Stderr => std::io::stderr().write_all(data).expect("standard error"),
     };
     if let Some(threads) = job.parallel {
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|| sandbox.run_blocking(job.spec.clone(), &mut |_, _| {}, &cancel).expect("runs"));
-            }
+        // A tree for each, as the solver gives them.
+        let alone = |number: usize| {
+            let upper = job.upper.with_file_name(format!("upper{number}"));
+            fs::create_dir(&upper).expect("a directory");
+            let tree = mounter.writable(&job.layers, &upper).expect("a tree");
+            let spec = Spec { root: tree.path(), ..job.spec.clone() };
+            let mut length = 0;
+            let status = sandbox.run_blocking(spec, &mut |_, data| length += data.len(), &cancel).expect("runs");
+            tree.finish().expect("the tree ends");
+            (status.code, length)
+        };
+        let ended: Vec<(i32, usize)> = std::thread::scope(|scope| {
+            let alone = &alone;
+            let threads: Vec<_> = (1..threads).map(|number| scope.spawn(move || alone(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("does not panic")).collect()
         });
+        assert!(ended.windows(2).all(|pair| pair[0] == pair[1]), "all alike: {ended:?}");
+        assert_eq!(ended[0], (0, 100_000));
     }
     let mut times = Vec::new();
     for _ in 1..job.repeat.unwrap_or(1) {
