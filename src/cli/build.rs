@@ -1,6 +1,6 @@
 //! `clawbuild TARGET…`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use diag::{Diagnostic, codes};
@@ -13,7 +13,7 @@ use super::arguments::{Build, LayerCompression};
 use super::output::{self, Finished};
 use crate::cli::Failure;
 use crate::pipeline::{
-    Built, ImageName, ImageOptions, Locking, Naming, OutputSpec, Session, build_base, build_image, ensure_locked,
+    ImageName, ImageOptions, Locking, Naming, OutputSpec, Product, Session, build_base, build_image, ensure_locked,
     push_image,
 };
 use crate::settings::Settings;
@@ -38,7 +38,8 @@ pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -
 
 /// What the command line says, read.
 struct Request {
-    platform: Option<Platform>,
+    /// Sorted, each once; empty where the command line names none.
+    platforms: Vec<Platform>,
     options: ImageOptions,
     outputs: Vec<OutputSpec>,
     naming: Naming,
@@ -48,15 +49,7 @@ struct Request {
 
 impl Request {
     fn new(settings: &Settings, arguments: &Build) -> Result<Self, Failure> {
-        let platform = match arguments.platform.as_slice() {
-            [] => None,
-            [platform] => Some(*platform),
-            [_, ..] => {
-                return Err(Diagnostic::new(codes::cli::USAGE, "one platform at a time can be built so far")
-                    .help("run once for each: `--platform linux/amd64`, `--platform linux/arm64`")
-                    .into());
-            }
-        };
+        let platforms: BTreeSet<Platform> = arguments.platform.iter().copied().collect();
         let mut outputs = arguments.output.iter().map(|text| text.parse()).collect::<Result<Vec<OutputSpec>, _>>()?;
         if arguments.load {
             outputs.push(OutputSpec::DockerLoad);
@@ -72,13 +65,11 @@ impl Request {
             LayerCompression::None => Compression::None,
         };
         let options = ImageOptions {
-            // The machine's own until a target says otherwise.
-            platform: platform.or_else(Platform::host).unwrap_or(Platform::LINUX_AMD64),
             compression,
             no_cache: arguments.no_cache,
             secrets: secrets(&arguments.secret)?,
         };
-        Ok(Self { platform, options, outputs, naming, push: arguments.push, insecure: arguments.naming.insecure })
+        Ok(Self { platforms: platforms.into_iter().collect(), options, outputs, naming, push: arguments.push, insecure: arguments.naming.insecure })
     }
 }
 
@@ -129,47 +120,54 @@ async fn attempt(
     printer: &Printer,
 ) -> Result<Finished, Failure> {
     let say = |changes: Vec<String>| changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
-    let platform = request.platform.unwrap_or_else(|| session.build_platform());
+    let platforms = match &request.platforms[..] {
+        [] => vec![session.build_platform()],
+        platforms => platforms.to_vec(),
+    };
     let (built, workspace) = match target {
         Target::Recipe { loaded, workspace } => {
             let (lock, changes) =
                 ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
             say(changes);
-            let options = ImageOptions { platform, ..request.options.clone() };
-            (build_image(session, workspace, loaded, &lock, &options).await?, workspace)
+            let one = |platform| build_image(session, workspace, loaded, &lock, platform, &request.options);
+            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace)
         }
         Target::Base { name, workspace } => {
             let requests =
                 plan::Requests::of_base(workspace.project()?, name, &[Platform::LINUX_AMD64, Platform::LINUX_ARM64])?;
             let (lock, changes) = ensure_locked(session, workspace, &[], requests, &locking).await?;
             say(changes);
-            (build_base(session, workspace, name, &lock, platform).await?, workspace)
+            let one = |platform| build_base(session, workspace, name, &lock, platform);
+            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace)
         }
     };
-    let name = ImageName::of(&built.plan, &request.naming)?;
+    let product = Product::new(session, built)?;
+    let name = ImageName::of(&product.first().plan, &request.naming)?;
     let outputs = if request.outputs.is_empty() && !request.push {
-        vec![OutputSpec::Oci { destination: default_destination(workspace, &built) }]
+        vec![OutputSpec::Oci { destination: default_destination(workspace, &product) }]
     } else {
         request.outputs.clone()
     };
     let mut exported = Vec::new();
     for output in &outputs {
-        exported.push(crate::pipeline::export(session, &built, &name, output).await?);
+        exported.push(crate::pipeline::export(session, &product, &name, output).await?);
     }
     let pushed = if request.push {
-        push_image(session, built.image.manifest.clone(), &name.destinations()?, request.insecure).await?
+        push_image(session, product.root().clone(), &name.destinations()?, request.insecure).await?
     } else {
         Vec::new()
     };
-    Ok(Finished { built, name, exported, pushed })
+    Ok(Finished { product, name, exported, pushed })
 }
 
 /// `dist/openclaw` beside the recipes.
-fn default_destination(workspace: &Workspace, built: &Built) -> PathBuf {
+fn default_destination(workspace: &Workspace, product: &Product) -> PathBuf {
     let dist = workspace.root().join("dist");
-    if built.plan.platform == Platform::host().unwrap_or(built.plan.platform) {
-        dist.join(built.plan.target.as_str())
-    } else {
-        dist.join(format!("{}-{}", built.plan.target, built.plan.platform.architecture))
+    let target = &product.first().plan.target;
+    match product.images() {
+        [one] if Platform::host().is_some_and(|host| host != one.plan.platform) => {
+            dist.join(format!("{target}-{}", one.plan.platform.architecture))
+        }
+        _ => dist.join(target.as_str()),
     }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use diag::{Diagnostic, codes};
-use oci::Platform;
 
 use super::arguments::Push;
 use crate::cli::Failure;
@@ -38,8 +37,8 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
         super::run_async(settings, printer, None, async |session| {
             let locking = Locking::Locked;
             let (lock, _) = ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await?;
-            let options = ImageOptions::new(Platform::host().unwrap_or(Platform::LINUX_AMD64));
-            let built = build_image(session, &workspace, &loaded, &lock, &options).await?;
+            let (platform, options) = (session.build_platform(), ImageOptions::default());
+            let built = build_image(session, &workspace, &loaded, &lock, platform, &options).await?;
             let name = ImageName::of(&built.plan, &naming)?;
             push_image(session, built.image.manifest.clone(), &name.destinations()?, insecure).await
         })?

@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::layout::Export;
-use super::{Built, ImageName, Session};
+use super::{ImageName, Product, Session};
 use crate::cli::Failure;
 
 /// Time Docker may take to unpack the largest images.
@@ -30,13 +30,13 @@ pub fn endpoint() -> Option<String> {
 }
 
 /// Loads an image, streaming the archive as it is made: nothing is written to disk.
-pub(crate) async fn load(session: &Session, built: &Built, name: &ImageName) -> Result<(), Failure> {
+pub(crate) async fn load(session: &Session, product: &Product, name: &ImageName) -> Result<(), Failure> {
     let docker = Docker::connect_with_defaults().map_err(|error| unreachable(&error))?.with_timeout(LOAD_TIMEOUT);
     docker.ping().await.map_err(|error| unreachable(&error))?;
     let task =
         session.progress().task(TaskId::new("docker load"), format!("[docker] load {}", name.shown().familiar()));
     let (writer, reader) = tokio::io::duplex(WINDOW);
-    let image = Export::new(session, &built.image.manifest, name);
+    let image = Export::new(session, product.root(), name);
     // The writer is dropped with the bridge, and so the reader sees the end.
     let writing = tokio::task::spawn_blocking(move || image.to_docker(&mut SyncIoBridge::new(writer)));
     let body = ReaderStream::with_capacity(reader, WINDOW);

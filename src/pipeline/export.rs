@@ -9,7 +9,7 @@ use engine::FilesOutput;
 
 use super::image::solve_files;
 use super::layout::{Export, docker_form};
-use super::{Built, ImageName, Session, docker};
+use super::{Built, ImageName, Product, Session, docker};
 use crate::cli::Failure;
 
 /// What becomes of an image, `--output`.
@@ -127,11 +127,11 @@ fn is_archive(path: &Path) -> bool {
 /// The destination cannot be written, or Docker refuses.
 pub async fn export(
     session: &Session,
-    built: &Built,
+    product: &Product,
     name: &ImageName,
     output: &OutputSpec,
 ) -> Result<Exported, Failure> {
-    let image = Export::new(session, &built.image.manifest, name);
+    let image = Export::new(session, product.root(), name);
     match output {
         OutputSpec::Oci { destination } if is_archive(destination) => {
             image.to_archive(docker_form(), destination)?;
@@ -146,18 +146,33 @@ pub async fn export(
             Ok(Exported::DockerArchive(destination.clone()))
         }
         OutputSpec::DockerLoad => {
-            docker::load(session, built, name).await?;
+            docker::load(session, product, name).await?;
             Ok(Exported::Docker(name.shown().familiar()))
         }
-        OutputSpec::Local { destination } => files(session, built, FilesOutput::Directory(destination.clone())).await,
-        OutputSpec::Tar { destination } => files(session, built, FilesOutput::Tar(destination.clone())).await,
+        OutputSpec::Local { destination } => {
+            for built in product.images() {
+                // As `docker buildx` has it: a directory for each platform where there are several.
+                let directory = match product.images() {
+                    [_] => destination.clone(),
+                    _ => destination.join(built.plan.platform.to_string().replace('/', "_")),
+                };
+                files(session, built, FilesOutput::Directory(directory)).await?;
+            }
+            Ok(Exported::Files(destination.clone()))
+        }
+        OutputSpec::Tar { destination } => match product.images() {
+            [built] => {
+                files(session, built, FilesOutput::Tar(destination.clone())).await?;
+                Ok(Exported::Files(destination.clone()))
+            }
+            _ => Err(Diagnostic::new(codes::cli::USAGE, "a tar archive of files holds one platform's")
+                .help("build one platform, or write a directory with `type=local`: it gets one for each platform")
+                .into()),
+        },
     }
 }
 
-async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<Exported, Failure> {
-    let path = match &output {
-        FilesOutput::Directory(path) | FilesOutput::Tar(path) => path.clone(),
-    };
+async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<(), Failure> {
     solve_files(
         session,
         built.definition.clone(),
@@ -168,7 +183,7 @@ async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<
         false,
     )
     .await?;
-    Ok(Exported::Files(path))
+    Ok(())
 }
 
 #[cfg(test)]

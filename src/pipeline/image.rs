@@ -24,24 +24,14 @@ pub(crate) const STORE_NAME: &str = plan::STORE_LAYOUT;
 pub(crate) type Contexts = BTreeMap<String, PathBuf>;
 
 /// What the user says about one build.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ImageOptions {
-    /// The platform the image is for.
-    pub platform: Platform,
     /// How new layers are compressed.
     pub compression: Compression,
     /// Whether every step runs.
     pub no_cache: bool,
     /// Secrets for steps that ask for them.
     pub secrets: BTreeMap<SecretId, SecretSlice<u8>>,
-}
-
-impl ImageOptions {
-    /// The defaults for a platform.
-    #[must_use]
-    pub fn new(platform: Platform) -> Self {
-        Self { platform, compression: Compression::default(), no_cache: false, secrets: BTreeMap::new() }
-    }
 }
 
 /// An image in the store, and the plan it was built from.
@@ -73,13 +63,14 @@ pub async fn build_image(
     workspace: &Workspace,
     loaded: &LoadedRecipe,
     lock: &Lock,
+    platform: Platform,
     options: &ImageOptions,
 ) -> Result<Built, Failure> {
     let project = workspace.project()?;
     let ignore = ignore_patterns(loaded)?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, ignore)?;
-    let prepared = prepare(session, workspace, loaded, locked, lock, options.platform).await?;
-    let (plan, lowered) = lower(session, &prepared, options.platform)?;
+    let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
+    let (plan, lowered) = lower(session, &prepared, platform)?;
     let output = image_output(&plan, options.compression);
     let mut contexts = prepared.contexts;
     contexts.retain(|name, _| lowered.contexts.contains(name));
@@ -87,7 +78,7 @@ pub async fn build_image(
     let epoch = plan.image.epoch;
     let definition = lowered.definition;
     let output = Output::Image(Box::new(output));
-    let outcome = solve(session, definition.clone(), options.platform, epoch, output, request).await?;
+    let outcome = solve(session, definition.clone(), platform, epoch, output, request).await?;
     let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
     Ok(Built { plan, definition, contexts, image })
 }

@@ -3,17 +3,45 @@
 use oci::{Descriptor, Digest};
 use serde::Serialize;
 
-use super::{Built, Exported, ImageName, Pushed};
+use super::{Built, Exported, ImageName, Product, Pushed};
 
-/// One image that was built, as `--json` and `--metadata-file` write it.
+/// One target that was built, as `--json` and `--metadata-file` write it.
 #[derive(Clone, Debug, Serialize)]
-pub struct ImageMetadata {
+pub struct ProductMetadata {
     /// The target.
     pub target: String,
-    /// What it runs on.
-    pub platform: String,
     /// Its names.
     pub references: Vec<String>,
+    /// The manifest, or the index of several platforms' manifests.
+    pub root: Descriptor,
+    /// The images, sorted by platform.
+    pub images: Vec<ImageMetadata>,
+    /// Where it was written.
+    pub outputs: Vec<String>,
+    /// Where it was pushed, by digest.
+    pub pushed: Vec<String>,
+}
+
+impl ProductMetadata {
+    /// What there is to tell about a target's images.
+    #[must_use]
+    pub fn new(product: &Product, name: &ImageName, exported: &[Exported], pushed: &[Pushed]) -> Self {
+        Self {
+            target: product.first().plan.target.to_string(),
+            references: name.references().iter().map(ToString::to_string).collect(),
+            root: product.root().clone(),
+            images: product.images().iter().map(ImageMetadata::new).collect(),
+            outputs: exported.iter().map(ToString::to_string).collect(),
+            pushed: pushed.iter().map(Pushed::reference).collect(),
+        }
+    }
+}
+
+/// One image.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageMetadata {
+    /// What it runs on.
+    pub platform: String,
     /// The manifest.
     pub manifest: Descriptor,
     /// The config's digest, which is Docker's image id.
@@ -22,10 +50,6 @@ pub struct ImageMetadata {
     pub size: u64,
     /// The layers, lowest first.
     pub layers: Vec<LayerMetadata>,
-    /// Where it was written.
-    pub outputs: Vec<String>,
-    /// Where it was pushed, by digest.
-    pub pushed: Vec<String>,
 }
 
 /// One layer.
@@ -40,9 +64,7 @@ pub struct LayerMetadata {
 }
 
 impl ImageMetadata {
-    /// What there is to tell about an image.
-    #[must_use]
-    pub fn new(built: &Built, name: &ImageName, exported: &[Exported], pushed: &[Pushed]) -> Self {
+    fn new(built: &Built) -> Self {
         let image = &built.image;
         let layers = image.layers.iter().map(|layer| LayerMetadata {
             digest: layer.descriptor.digest,
@@ -50,15 +72,11 @@ impl ImageMetadata {
             diff_id: layer.diff_id.to_string(),
         });
         Self {
-            target: built.plan.target.to_string(),
             platform: built.plan.platform.to_string(),
-            references: name.references().iter().map(ToString::to_string).collect(),
             manifest: image.manifest.clone(),
             config: image.config.digest,
             size: image.layers.iter().map(|layer| layer.descriptor.size).sum(),
             layers: layers.collect(),
-            outputs: exported.iter().map(ToString::to_string).collect(),
-            pushed: pushed.iter().map(Pushed::reference).collect(),
         }
     }
 }

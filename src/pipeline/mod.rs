@@ -10,6 +10,7 @@ mod layout;
 mod locking;
 mod metadata;
 mod naming;
+mod product;
 mod push;
 mod session;
 
@@ -21,8 +22,9 @@ pub use image::{Built, ImageOptions, build_base, build_image, lower_base, lower_
 pub(crate) use layers::debian_package;
 pub use layout::{FoundLayout, read_layout};
 pub use locking::{Locking, ensure_all_locked, ensure_locked};
-pub use metadata::ImageMetadata;
+pub use metadata::{ImageMetadata, ProductMetadata};
 pub use naming::{ImageName, Naming};
+pub use product::Product;
 pub use push::{Pushed, push_image};
 pub use session::Session;
 

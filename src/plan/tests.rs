@@ -10,6 +10,7 @@ const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
 const BASES: [(&str, &str); 3] = [
     ("base/debian.toml", include_str!("../../base/debian.toml")),
     ("base/node.toml", include_str!("../../base/node.toml")),
+    ("base/init-target.toml", include_str!("../../base/init-target.toml")),
     ("base/init-toolchain.toml", include_str!("../../base/init-toolchain.toml")),
 ];
 
