@@ -7,7 +7,7 @@ use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, Recipe};
 use crate::{BaseImages, Build, DebianLayers, Epoch, LockedRecipe, Plan, Project, Requests, describe};
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
-const BASES: [(&str, &str); 3] = [
+const BASES: [(&str, &str); 4] = [
     ("base/debian.toml", include_str!("../../base/debian.toml")),
     ("base/node.toml", include_str!("../../base/node.toml")),
     ("base/init-target.toml", include_str!("../../base/init-target.toml")),
