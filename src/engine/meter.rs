@@ -56,6 +56,11 @@ impl<T> Metered<T> {
         self.inner
     }
 
+    /// Bytes that went through so far.
+    pub fn moved(&self) -> u64 {
+        self.meter.done
+    }
+
     fn go_on(&self) -> io::Result<()> {
         // Whoever cancelled knows why this ends.
         if self.cancel.is_cancelled() { Err(io::Error::other("interrupted")) } else { Ok(()) }

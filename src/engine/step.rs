@@ -60,7 +60,7 @@ fn shortened(args: &[String]) -> String {
 }
 
 /// The last lines of what a command wrote.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastLines {
     lines: VecDeque<String>,
     open: Vec<u8>,

@@ -29,11 +29,13 @@ pub enum Bucket {
     Files,
     /// Finished images by plan digest.
     Images,
+    /// What builders can do, by their version.
+    Builders,
 }
 
 impl Bucket {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Downloads, Self::Vertices, Self::Contents, Self::Layers, Self::Bases, Self::Files, Self::Images];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Downloads, Self::Vertices, Self::Contents, Self::Layers, Self::Bases, Self::Files, Self::Images, Self::Builders];
 
     /// The directory's name.
     #[must_use]
@@ -46,6 +48,7 @@ impl Bucket {
             Self::Bases => "bases-v1",
             Self::Files => "files-v1",
             Self::Images => "images-v1",
+            Self::Builders => "builders-v1",
         }
     }
 }

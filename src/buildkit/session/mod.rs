@@ -154,7 +154,7 @@ const METHODS: [&[&str]; 7] = [
 ];
 
 /// An id nobody can guess: who knows it can ask for everything that is offered.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let mut bytes = [0_u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).expect("Linux gives up to 256 bytes");
     hex::encode(bytes)

@@ -33,6 +33,8 @@ codes! {
         "The builder was reached and then went away while it worked: it was stopped, ran out of memory, or the network broke. What it had finished is in its cache, so another try continues from there.";
     BUILDER = "engine/builder", User, "a builder could not do what was asked",
         "The builder refused the build or failed in a way that belongs to no one step. The message is its own.";
+    BUILDER_FULL = "engine/builder-full", User, "a builder's disk is full",
+        "The machine the builder runs on has no space left for its cache. Nothing here is affected. `buildctl prune` on it, or its own limits for the cache (`gc` in buildkitd.toml), make room.";
     MISSING_CAPABILITY = "engine/missing-capability", Engine, "the engine lacks a capability the build needs",
         "Every step records which LLB capabilities it needs, and they are compared with the engine's before anything runs. An old BuildKit would otherwise ignore what it does not know. Use a newer engine, or the embedded one.";
     STEP_FAILED = "engine/step-failed", User, "a step's command failed",

@@ -1,0 +1,14 @@
+//! Calling a builder: its control service, and the gateway's.
+
+mod builder;
+mod carrier;
+mod failure;
+mod gateway;
+mod job;
+mod status;
+
+pub use builder::{Builder, Worker};
+pub use failure::{Failure, RemoteFailure};
+pub use gateway::Gateway;
+pub use job::{Exporter, Finished, Job};
+pub use status::Names;
