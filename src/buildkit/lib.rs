@@ -1,9 +1,13 @@
 //! BuildKit as an engine: Docker's own, or any buildkitd.
 
 pub mod control;
+mod engine;
 pub mod gateway;
 pub mod ingest;
 pub mod session;
+mod solve;
 pub mod transport;
+
+pub use engine::{BuildKit, BuildKitOptions};
 
 pub(crate) use session::random_id;

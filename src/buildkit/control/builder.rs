@@ -45,7 +45,8 @@ impl Builder {
     /// # Errors
     /// [`DialError`].
     pub async fn connect(dial: Arc<dyn Dial>) -> Result<Self, DialError> {
-        let mut builder = Self { connection: Connection::open(dial).await?, version: String::new(), identity: String::new() };
+        let mut builder =
+            Self { connection: Connection::open(dial).await?, version: String::new(), identity: String::new() };
         match builder.client().info(InfoRequest {}).await {
             Ok(info) => {
                 let BuildkitVersion { package, version, revision, .. } =

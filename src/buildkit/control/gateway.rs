@@ -16,6 +16,8 @@ use tonic::{Request, Status};
 
 use super::Builder;
 use super::builder::MESSAGE;
+use super::failure::Failure;
+use crate::ingest::UnknownImage;
 use crate::random_id;
 
 /// Says which build a call belongs to. Source: BuildKit `client/buildid`.
@@ -129,5 +131,17 @@ impl Builder {
                 asking.await
             }
         }
+    }
+
+    /// The configs of images in registries.
+    pub(crate) async fn image_configs(&self, session: &str, images: &[UnknownImage]) -> Result<Vec<Vec<u8>>, Failure> {
+        let ask = |gateway: Gateway| async move {
+            let mut configs = Vec::with_capacity(images.len());
+            for UnknownImage { source, platform } in images {
+                configs.push(gateway.image_config(source, *platform).await?);
+            }
+            Ok(configs)
+        };
+        self.ask_gateway(session, ask).await.map_err(|status| self.failure(status))
     }
 }

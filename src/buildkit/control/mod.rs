@@ -8,6 +8,7 @@ mod job;
 mod status;
 
 pub use builder::{Builder, Worker};
+pub(crate) use failure::is_full;
 pub use failure::{Failure, RemoteFailure};
 pub use gateway::Gateway;
 pub use job::{Exporter, Finished, Job};

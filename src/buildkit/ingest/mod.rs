@@ -12,6 +12,7 @@ mod layer;
 mod task;
 
 pub use base::BaseLayers;
+pub(crate) use base::UnknownImage;
 pub use error::IngestError;
 pub use files::FilesSink;
 pub use image::ImageSink;
