@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use diag::progress::Progress;
 use diag::{Diagnostic, Reported, codes};
+use oci::Platform;
 use tokio_util::sync::CancellationToken;
 
 use crate::{SolveError, SolveOutcome, SolveRequest};
@@ -26,6 +27,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`Unavailable`] where the engine has to be asked and does not answer.
     async fn capabilities(&self) -> Result<BTreeSet<llb::Cap>, Unavailable>;
+
+    /// The platforms whose steps it runs natively, the one it prefers first.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where the engine has to be asked and does not answer.
+    async fn platforms(&self) -> Result<Vec<Platform>, Unavailable>;
 
     /// Solves a request. Facts go to `progress`, one task for each vertex; work stops soon after `cancel` is
     /// triggered, and nothing of it is left running when this returns.

@@ -8,6 +8,7 @@ mod step;
 
 pub mod context;
 pub mod embedded;
+pub mod fleet;
 pub mod export;
 pub mod layout;
 pub mod meter;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use diag::progress::{Outcome, Progress, TaskId};
 use futures::future::join_all;
 use llb::{Cap, Op, SourceOp};
-use oci::Digest;
+use oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key, Store};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,10 @@ impl Engine for Embedded {
 
     async fn capabilities(&self) -> Result<BTreeSet<Cap>, Unavailable> {
         Ok(Self::caps())
+    }
+
+    async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
+        Ok(Platform::host().into_iter().collect())
     }
 
     async fn solve(
