@@ -59,6 +59,10 @@ pub(crate) enum Verb {
     Build(Build),
     /// Push an image that was built
     Push(Push),
+    /// Push what BuildKit needs to build recipes by itself, and record it in clawbuild.lock
+    Publish(Publish),
+    /// Build the image of clawbuild as a BuildKit frontend
+    FrontendImage(FrontendImage),
     /// Pin every outside input in clawbuild.lock
     Lock(Lock),
     /// Print what would be built, without building
@@ -166,6 +170,46 @@ pub(crate) struct Push {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct Publish {
+    /// Recipes by name, or paths
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<String>,
+    /// What the repositories begin with: NAME/base/node, NAME/packages/openclaw
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: oci::Repository,
+    /// Platforms to build on and for, such as linux/amd64,linux/arm64 [default: the recipe's]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<Platform>,
+    /// Speak plain HTTP to registries that are not on this machine, too
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FrontendImage {
+    /// The program to put into it [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+    /// The platform the program is for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// Where the image goes: type=oci|docker|local|tar[,dest=PATH] [default: an OCI layout in dist/frontend]
+    #[arg(long, short, value_name = "type=…[,dest=…]")]
+    pub(crate) output: Vec<String>,
+    /// Push the image to its registry too
+    #[arg(long)]
+    pub(crate) push: bool,
+    #[command(flatten)]
+    pub(crate) naming: Naming,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Lock {
     /// Recipes by name, or paths; all when none is given
     #[arg(value_name = "TARGET")]
@@ -180,15 +224,18 @@ pub(crate) struct Lock {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Graph {
-    /// A recipe by name, base/NAME, or a path
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: String,
+    /// A recipe by name, base/NAME, or a path; several for --format bake
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<String>,
     /// The platform [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
     /// What is printed
     #[arg(long, short, value_enum, default_value_t = GraphFormat::Text)]
     pub(crate) format: GraphFormat,
+    /// With --format bake: the frontend's image, for recipes whose first line names none
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) frontend: Option<oci::Reference>,
 }
 
 /// What `graph` prints.
@@ -206,6 +253,8 @@ pub(crate) enum GraphFormat {
     Json,
     /// An equivalent Dockerfile.
     Dockerfile,
+    /// A definition of these targets for `docker buildx bake`.
+    Bake,
     /// The LLB definition in protobuf, for buildctl.
     Llb,
 }

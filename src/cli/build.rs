@@ -14,7 +14,7 @@ use super::output::{self, Finished};
 use crate::cli::Failure;
 use crate::pipeline::{
     ImageName, ImageOptions, Locking, Naming, OutputSpec, Product, Session, build_base, build_image, ensure_locked,
-    push_image,
+    push_image, record_bases,
 };
 use crate::settings::Settings;
 use crate::ui::Printer;
@@ -64,12 +64,15 @@ impl Request {
             LayerCompression::Zstd => Compression::Zstd,
             LayerCompression::None => Compression::None,
         };
-        let options = ImageOptions {
-            compression,
-            no_cache: arguments.no_cache,
-            secrets: secrets(&arguments.secret)?,
-        };
-        Ok(Self { platforms: platforms.into_iter().collect(), options, outputs, naming, push: arguments.push, insecure: arguments.naming.insecure })
+        let options = ImageOptions { compression, no_cache: arguments.no_cache, secrets: secrets(&arguments.secret)? };
+        Ok(Self {
+            platforms: platforms.into_iter().collect(),
+            options,
+            outputs,
+            naming,
+            push: arguments.push,
+            insecure: arguments.naming.insecure,
+        })
     }
 }
 
@@ -124,13 +127,13 @@ async fn attempt(
         [] => vec![session.build_platform()],
         platforms => platforms.to_vec(),
     };
-    let (built, workspace) = match target {
+    let (built, workspace, lock) = match target {
         Target::Recipe { loaded, workspace } => {
             let (lock, changes) =
                 ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
             say(changes);
             let one = |platform| build_image(session, workspace, loaded, &lock, platform, &request.options);
-            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace)
+            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace, lock)
         }
         Target::Base { name, workspace } => {
             let requests =
@@ -138,7 +141,7 @@ async fn attempt(
             let (lock, changes) = ensure_locked(session, workspace, &[], requests, &locking).await?;
             say(changes);
             let one = |platform| build_base(session, workspace, name, &lock, platform);
-            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace)
+            (futures::future::try_join_all(platforms.iter().copied().map(one)).await?, workspace, lock)
         }
     };
     let product = Product::new(session, built)?;
@@ -157,6 +160,12 @@ async fn attempt(
     } else {
         Vec::new()
     };
+    if let (Target::Base { name: base, .. }, true) = (target, request.push)
+        && let Some((repository, _)) = name.destinations()?.first()
+    {
+        let recorded = record_bases(session, workspace, lock, base, product.images(), repository)?;
+        recorded.iter().for_each(|line| printer.say(line));
+    }
     Ok(Finished { product, name, exported, pushed })
 }
 

@@ -1,5 +1,6 @@
 //! `clawbuild graph`
 
+use diag::{Diagnostic, codes};
 use oci::Platform;
 
 use super::arguments::{Graph, GraphFormat};
@@ -11,7 +12,13 @@ use crate::workspace::{Target, Workspace};
 
 /// Prints what would be built. Bases are assembled if they are not there, since their digests are part of the graph.
 pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -> Result<(), Failure> {
-    let target = Target::find(&Workspace::find()?, &arguments.target)?;
+    if arguments.format == GraphFormat::Bake {
+        return super::bake::bake(settings, arguments, printer);
+    }
+    let [word] = arguments.targets.as_slice() else {
+        return Err(Diagnostic::new(codes::cli::USAGE, "only `--format bake` takes several targets").into());
+    };
+    let target = Target::find(&Workspace::find()?, word)?;
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
     let (plan, lowered) = super::run_async(settings, printer, None, async |session| {
         let platform = arguments.platform.unwrap_or_else(|| session.build_platform());
@@ -39,6 +46,7 @@ pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -
         GraphFormat::Dockerfile => {
             printer.data(llb::dockerfile::render(definition, Some(&plan.image.config))?.text);
         }
+        GraphFormat::Bake => unreachable!("it is printed without a graph"),
         GraphFormat::Llb => printer.data_bytes(&definition.marshal()),
     }
     Ok(())

@@ -1,14 +1,17 @@
 //! The command line: what can be asked, and one handler for each verb. Handlers only call the pipeline and the printer.
 
 mod arguments;
+mod bake;
 mod build;
 mod cache;
 mod doctor;
 mod failure;
+mod frontend_image;
 mod graph;
 mod list;
 mod lock;
 mod output;
+mod publish;
 mod push;
 
 use std::process::ExitCode;
@@ -110,6 +113,8 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
         Verb::Show(show) => list::show(&settings, &show, printer),
         Verb::Doctor(doctor) => doctor::doctor(&settings, &doctor, printer),
         Verb::Cache(cache) => cache::cache(&settings, &cache, printer),
+        Verb::Publish(publish) => publish::publish(&settings, &publish, printer),
+        Verb::FrontendImage(image) => frontend_image::frontend_image(&settings, &image, printer),
         Verb::Frontend => Err(crate::frontend::no_daemon().into()),
         Verb::Explain { code } => explain(&code, printer),
         Verb::Completions { shell } => {

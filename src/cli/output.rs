@@ -24,15 +24,21 @@ pub(crate) fn report(finished: &[Finished], arguments: &Build, printer: &Printer
         text.push('\n');
         write_atomically(path, text.as_bytes())?;
     }
-    if arguments.json {
+    print(finished, arguments.json, printer);
+    Ok(())
+}
+
+/// Prints the results, for people or as JSON.
+pub(crate) fn print(finished: &[Finished], as_json: bool, printer: &Printer) {
+    if as_json {
+        let metadata: Vec<ProductMetadata> = finished.iter().map(metadata).collect();
         printer.data(serde_json::to_string_pretty(&metadata).expect("metadata serialises"));
         printer.data("\n");
-        return Ok(());
+        return;
     }
     for one in finished {
         printer.data(describe(one));
     }
-    Ok(())
 }
 
 fn metadata(one: &Finished) -> ProductMetadata {

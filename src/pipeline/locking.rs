@@ -104,6 +104,10 @@ async fn ensure(
     if (first || unasked == Unasked::Drop) && *locking != Locking::Locked {
         let names: Vec<Name> = recipes.iter().map(|loaded| loaded.recipe.name.value.clone()).collect();
         lock.retain(&requests.npm, &requests.debian, &names);
+        lock.retain_published(|owner| match owner.strip_prefix(plan::DEBIAN_OWNER_BASE) {
+            Some(base) => project.bases().any(|known| known.name.value.as_str() == base),
+            None => names.iter().any(|name| name.as_str() == owner),
+        });
     }
     let text = lock.to_string();
     let changed = match &origin {

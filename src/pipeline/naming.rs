@@ -3,6 +3,7 @@
 use diag::{Diagnostic, codes};
 use oci::{Reference, Repository, Tag};
 use plan::Plan;
+use recipe::Name;
 
 use crate::cli::Failure;
 
@@ -32,30 +33,42 @@ impl ImageName {
     /// # Errors
     /// A tag or name that is none.
     pub fn of(plan: &Plan, naming: &Naming) -> Result<Self, Failure> {
-        let github =
-            naming.github_owner.as_ref().map(|owner| format!("ghcr.io/{}/{}", owner.to_lowercase(), plan.target));
+        Self::named(&plan.target, &plan.image.version, plan.image.repository.as_ref(), naming)
+    }
+
+    /// The names of the image of a target at a version, which its recipe may want in a repository.
+    ///
+    /// # Errors
+    /// As [`ImageName::of`].
+    pub fn named(
+        target: &Name,
+        version: &str,
+        repository: Option<&Repository>,
+        naming: &Naming,
+    ) -> Result<Self, Failure> {
+        let github = naming.github_owner.as_ref().map(|owner| format!("ghcr.io/{}/{target}", owner.to_lowercase()));
         let known = naming
             .repository
             .clone()
-            .or_else(|| plan.image.repository.clone())
+            .or_else(|| repository.cloned())
             .or_else(|| github.and_then(|name| name.parse().ok()));
         let mut pushable = known.is_some();
         let repository =
-            known.unwrap_or_else(|| plan.target.as_str().parse().expect("a recipe's name is a repository's component"));
+            known.unwrap_or_else(|| target.as_str().parse().expect("a recipe's name is a repository's component"));
         let mut references = Vec::new();
         for tag in &naming.tags {
             // `name:tag` or `host/name` is a full name; a word alone is a tag.
             if tag.contains(['/', ':', '@']) {
                 let reference: Reference = tag.parse().map_err(bad_name)?;
                 pushable = true;
-                let tag = reference.tag.clone().map_or_else(|| version_tag(&plan.image.version), Ok)?;
+                let tag = reference.tag.clone().map_or_else(|| version_tag(version), Ok)?;
                 references.push(reference.repository.with_tag(tag));
             } else {
                 references.push(repository.with_tag(tag.parse().map_err(bad_name)?));
             }
         }
         if references.is_empty() {
-            references.push(repository.with_tag(version_tag(&plan.image.version)?));
+            references.push(repository.with_tag(version_tag(version)?));
         }
         Ok(Self { references, pushable })
     }

@@ -8,7 +8,7 @@ use recipe::{Base, BaseParent, DebianRequest, Language, Lock, Name};
 use serde_json::{Value, json};
 
 use crate::bases::locked_chain;
-use crate::init::INIT_BASE;
+use crate::init::{INIT_BASE, INIT_TARGET_BASE};
 use crate::{BaseImages, DebianLayers, ImagePlace, LockedBase, LockedRecipe, PlanError, requests};
 
 /// An image somebody names in place of what the lock has.
@@ -120,10 +120,12 @@ impl<'a> LockedRecipe<'a> {
             Language::Node { .. } => Some((own.clone(), build)),
             Language::Custom => None,
         };
-        let init = Spanned::new(INIT_BASE.parse().expect("a name"), own.span);
+        let init = |name: &str| Spanned::new(name.parse().expect("a name"), own.span);
+        let cross = (build != target).then(|| (init(INIT_TARGET_BASE), target));
         let named = crate::custom::bases_of(self.recipe).into_iter().map(|base| (base, build));
         let mut bases: Vec<(LockedBase<'a>, Span)> = Vec::new();
-        for (name, platform) in [(own.clone(), target), (init, build)].into_iter().chain(builds_on_it).chain(named) {
+        let asked = [(own.clone(), target), (init(INIT_BASE), build)].into_iter().chain(cross);
+        for (name, platform) in asked.chain(builds_on_it).chain(named) {
             let chain = locked_chain(self.project, &name, &self.recipe.source, platform, self.lock)?;
             let base = chain.into_iter().next_back().expect("a chain holds at least the base asked for");
             if !bases.iter().any(|(known, _)| known.base.name == base.base.name && known.platform == platform) {

@@ -2,9 +2,12 @@
 
 use diag::{Reported, Source};
 use oci::{Digest, Platform};
-use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, Recipe};
+use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, PublishedImage, Recipe};
 
-use crate::{BaseImages, Build, DebianLayers, Epoch, LockedRecipe, Plan, Project, Requests, describe};
+use crate::{
+    BaseImages, Build, ContextPlace, DebianLayers, Epoch, ImagePlace, LockedRecipe, Places, Plan, Project, Requests,
+    describe,
+};
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
 const BASES: [(&str, &str); 4] = [
@@ -172,4 +175,84 @@ fn a_lock_that_does_not_answer_is_named() {
 #[test]
 fn an_epoch_prints_as_a_date() {
     assert_eq!(Epoch(1_790_000_000).to_rfc3339(), "2026-09-21T14:13:20Z");
+}
+
+/// Records everything a plan for `target` on amd64 stands on as published.
+fn publish(lock: &mut Lock, recipe: &Recipe, project: &Project, target: Platform) {
+    let known = lock.clone();
+    let locked = LockedRecipe::new(recipe, project, &known, Vec::new()).expect("the lock answers");
+    let mut put = |owner: String, platform: Platform, inputs: Digest| {
+        let digest = Digest::of(format!("{owner} {platform}"));
+        let reference = format!("registry.invalid/{owner}@{digest}").parse().expect("a reference");
+        lock.put_published(PublishedImage { owner, platform, reference, inputs });
+    };
+    for (base, _) in locked.stands_on(Platform::LINUX_AMD64, target).expect("the bases are there") {
+        put(format!("base/{}", base.base.name.value), base.platform, base.inputs());
+    }
+    if let Some(inputs) = locked.packages_inputs(target) {
+        put(recipe.name.value.to_string(), target, inputs);
+    }
+}
+
+#[test]
+fn a_daemon_takes_bases_from_registries_and_files_from_its_client() {
+    let (recipe, project) = (recipe(OPENCLAW), project());
+    let (build, target) = (Platform::LINUX_AMD64, Platform::LINUX_ARM64);
+    let mut lock = answer(&Requests::of(&recipe, &project).expect("requests"));
+    publish(&mut lock, &recipe, &project, target);
+    let locked = LockedRecipe::new(&recipe, &project, &lock, Vec::new()).expect("the lock answers");
+    let given = |owner: &str, platform| {
+        let place = ImagePlace::Layout { store: "layout".into(), session: "session".into() };
+        (owner == "base/node" && platform == build).then(|| (Digest::of("given"), place))
+    };
+    let published = locked.published(build, target, &given).expect("plans").expect("all is published");
+    let build = Build { build, target, epoch: locked.epoch() };
+    let plan = Plan::image(&locked, &published.images, &published.layers, build).expect("plans");
+    let local = llb::LocalSource { session: Some("session".into()), ..llb::LocalSource::new("dockerfile") };
+    let tree =
+        ContextPlace::Tree { source: Box::new(llb::SourceOp::Local(local)), directory: "runtimes/openclaw".to_owned() };
+    let files = ContextPlace::Files([("src/main.rs".to_owned(), b"fn main() {}".to_vec())].into());
+    let contexts = [("recipe".to_owned(), tree), ("init".to_owned(), files)].into();
+    let lowered = plan.lower_to(&Places { contexts, images: published.places });
+    insta::assert_snapshot!(lowered.definition.to_text());
+    assert_eq!(lowered.contexts.iter().map(String::as_str).collect::<Vec<_>>(), ["dockerfile"]);
+    // Where things are changes nothing of what they are.
+    assert_eq!(plan.image.config.labels["org.opencontainers.image.base.digest"], {
+        Digest::of(format!("base/node {target}")).to_string()
+    });
+}
+
+#[test]
+fn all_that_is_not_published_is_told_at_once() {
+    let (recipe, project) = (recipe(OPENCLAW), project());
+    let target = Platform::LINUX_AMD64;
+    let mut lock = answer(&Requests::of(&recipe, &project).expect("requests"));
+    let missing = |lock: &Lock| {
+        let locked = LockedRecipe::new(&recipe, &project, lock, Vec::new()).expect("the lock answers");
+        locked.published(target, target, &|_, _| None).expect("plans").expect_err("something is missing")
+    };
+    let owners = |lock: &Lock| missing(lock).into_iter().map(|one| one.owner).collect::<Vec<_>>();
+    assert_eq!(owners(&lock), ["base/node", "base/init-toolchain", "openclaw"]);
+    publish(&mut lock, &recipe, &project, target);
+    // The packages below moved on, and with them all that lies on them.
+    let mut below = lock.debian_of("base/debian", target).expect("it is locked").clone();
+    below.packages[0].sha256 = Digest::of("newer");
+    lock.put_debian(below);
+    let outdated = missing(&lock);
+    assert!(outdated.len() == 3 && outdated.iter().all(|one| one.is_outdated), "{outdated:?}");
+    insta::assert_debug_snapshot!(outdated[2].diagnostic());
+}
+
+#[test]
+fn bases_that_something_is_only_copied_from_are_asked_for_and_planned() {
+    let text = CUSTOM.replace(r#"copy = "/tools", from = "tools""#, r#"copy = "/usr/local/bin/node", from = "node""#);
+    let owners: Vec<String> = Requests::of(&recipe(&text), &project())
+        .expect("requests")
+        .debian
+        .into_iter()
+        .map(|request| request.owner)
+        .collect();
+    assert!(owners.contains(&"base/node".to_owned()), "{owners:?}");
+    let plan = plan(&text, Platform::LINUX_AMD64).expect("plans");
+    assert!(plan.stage_named("base/node").is_some());
 }

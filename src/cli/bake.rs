@@ -1,0 +1,119 @@
+//! `clawbuild graph --format bake`: a definition for `docker buildx bake`.
+
+use std::path::Path;
+
+use diag::{Diagnostic, codes};
+use oci::{Platform, Reference};
+use recipe::{Recipe, SourceSpec, StepKind};
+use serde_json::{Map, Value, json};
+
+use super::arguments::Graph;
+use crate::cli::Failure;
+use crate::pipeline::{ImageName, Locking, Naming, ensure_locked};
+use crate::settings::Settings;
+use crate::ui::Printer;
+use crate::workspace::{LoadedRecipe, RecipeDirectory, Target, Workspace};
+
+/// Prints the definition of the targets. Spec: Docker `docs/build/bake/reference.md`; JSON, which every buildx reads.
+pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) -> Result<(), Failure> {
+    let here = Workspace::find()?;
+    let naming = Naming { github_owner: settings.variables.github_owner.clone(), ..Naming::default() };
+    let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
+    let mut targets = Map::new();
+    for word in &arguments.targets {
+        let Target::Recipe { loaded, workspace } = Target::find(&here, word)? else {
+            return Err(Diagnostic::new(
+                codes::cli::USAGE,
+                format!("`{word}` is a base, which only clawbuild assembles"),
+            )
+            .help("name recipes; what they stand on is taken from a registry: `clawbuild publish RECIPE`")
+            .into());
+        };
+        let (lock, _) = super::run_async(settings, printer, None, async |session| {
+            ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await
+        })?;
+        let locked = plan::LockedRecipe::new(&loaded.recipe, workspace.project()?, &lock, Vec::new())?;
+        let recipe = &loaded.recipe;
+        let repository = recipe.image.repository.as_ref().map(|repository| &repository.value);
+        let name = ImageName::named(&recipe.name.value, &locked.version(), repository, &naming)?;
+        targets.insert(recipe.name.value.to_string(), target(arguments, &workspace, &loaded, &name)?);
+    }
+    let names: Vec<&String> = targets.keys().collect();
+    let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    printer.data(format_args!("{definition:#}\n"));
+    Ok(())
+}
+
+fn target(arguments: &Graph, workspace: &Workspace, loaded: &LoadedRecipe, name: &ImageName) -> Result<Value, Failure> {
+    let recipe = &loaded.recipe;
+    let RecipeDirectory::Disk(directory) = &loaded.directory else {
+        let message =
+            format!("the recipe `{}` lies in clawbuild itself, where buildx cannot read it", recipe.name.value);
+        return Err(Diagnostic::new(codes::cli::USAGE, message)
+            .help("copy it into `runtimes/` of a directory of your own")
+            .into());
+    };
+    if arguments.frontend.is_none() && !names_frontend(recipe) {
+        let start = diag::Span::new(0..recipe.source.text().find('\n').unwrap_or(0));
+        let message = format!("the recipe `{}` does not say which frontend builds it", recipe.name.value);
+        return Err(Diagnostic::new(codes::cli::USAGE, message)
+            .label(&recipe.source, start, "`# syntax=REGISTRY/NAME:TAG` belongs into the first line")
+            .help("or name it here: `--frontend REGISTRY/NAME:TAG`")
+            .into());
+    }
+    let file = Path::new(recipe.source.name()).file_name().unwrap_or_default();
+    let path = directory.join(file);
+    let root = workspace.root();
+    let context = match workspace.display(root) {
+        empty if empty.is_empty() => ".".to_owned(),
+        shown => shown,
+    };
+    let own: Vec<Platform> = recipe.platforms.iter().map(|platform| platform.value).collect();
+    let platforms = arguments.platform.map_or(own, |platform| vec![platform]);
+    let mut target = json!({
+        "context": context,
+        "dockerfile": path.strip_prefix(root).unwrap_or(&path).display().to_string(),
+        "platforms": platforms.iter().map(Platform::to_string).collect::<Vec<_>>(),
+        "tags": name.references().iter().map(Reference::familiar).collect::<Vec<_>>(),
+        // Times are the recipe's own, as in every image clawbuild makes; an attestation is no image.
+        "output": ["type=image,rewrite-timestamp=true"],
+        "attest": ["type=provenance,disabled=true"],
+    });
+    if let Some(frontend) = &arguments.frontend {
+        target["args"] = json!({ "BUILDKIT_SYNTAX": frontend.familiar() });
+    }
+    let secrets = secrets(recipe);
+    if !secrets.is_empty() {
+        target["secret"] = secrets.into_iter().map(|name| Value::from(format!("id={name}"))).collect();
+    }
+    if let SourceSpec::Path { path, .. } = &recipe.origin.value {
+        let source = directory.join(&path.value);
+        if source.strip_prefix(directory).is_err() || path.value.contains("..") {
+            target["contexts"] = json!({ "source": workspace.display(&source) });
+        }
+    }
+    Ok(target)
+}
+
+/// Whether the recipe's first line says what builds it. Spec: BuildKit `frontend/dockerfile/parser/directives.go`.
+fn names_frontend(recipe: &Recipe) -> bool {
+    let first = recipe.source.text().lines().next().unwrap_or_default();
+    let directive = first.strip_prefix('#').and_then(|rest| rest.split_once('='));
+    directive.is_some_and(|(key, value)| key.trim().eq_ignore_ascii_case("syntax") && !value.trim().is_empty())
+}
+
+/// The names of the secrets its steps ask for.
+fn secrets(recipe: &Recipe) -> Vec<String> {
+    let steps = recipe.stages.iter().flat_map(|stage| &stage.steps);
+    let mut names: Vec<String> = steps
+        .filter_map(|step| match &step.kind.value {
+            StepKind::Run { secrets, .. } => Some(secrets),
+            _ => None,
+        })
+        .flatten()
+        .map(|name| name.value.to_string())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

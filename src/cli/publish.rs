@@ -1,0 +1,50 @@
+//! `clawbuild publish`
+
+use super::arguments::Publish;
+use crate::cli::Failure;
+use crate::pipeline::{Locking, PublishOptions, Pushed, ensure_locked, publish as publish_recipes};
+use crate::settings::Settings;
+use crate::ui::Printer;
+use crate::workspace::{LoadedRecipe, Target, Workspace};
+
+/// Pushes what frontends need to build the recipes, and records it in the lock.
+pub(crate) fn publish(settings: &Settings, arguments: &Publish, printer: &Printer) -> Result<(), Failure> {
+    let here = Workspace::find()?;
+    let mut workspace = here.clone();
+    let mut recipes: Vec<LoadedRecipe> = Vec::new();
+    for word in &arguments.targets {
+        match Target::find(&here, word)? {
+            Target::Recipe { loaded, workspace: around } => {
+                recipes.push(*loaded);
+                workspace = around;
+            }
+            Target::Base { name, .. } => {
+                return Err(diag::Diagnostic::new(
+                    diag::codes::cli::USAGE,
+                    format!("`base/{name}` is published by pushing it"),
+                )
+                .help(format!("run `clawbuild base/{name} --push --repository REGISTRY/NAME`"))
+                .into());
+            }
+        }
+    }
+    let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
+    let options = PublishOptions {
+        repository: arguments.repository.clone(),
+        platforms: arguments.platform.clone(),
+        insecure: arguments.insecure,
+    };
+    let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
+    let pushed = super::run_async(settings, printer, None, async |session| {
+        let (lock, changes) = ensure_locked(session, &workspace, &loaded, plan::Requests::default(), &locking).await?;
+        changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
+        publish_recipes(session, &workspace, &loaded, lock, &options).await
+    })?;
+    if arguments.json {
+        let rows: Vec<_> = pushed.iter().map(Pushed::to_json).collect();
+        printer.data(format_args!("{:#}\n", serde_json::Value::Array(rows)));
+    } else {
+        pushed.iter().for_each(|pushed| printer.data(format_args!("{pushed}\n")));
+    }
+    Ok(())
+}

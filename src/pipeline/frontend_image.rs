@@ -1,0 +1,47 @@
+//! The image that BuildKit runs when a recipe's first line names it.
+
+use std::path::Path;
+
+use diag::{Diagnostic, codes};
+use engine::Solved;
+use oci::Platform;
+use oci::layer::compress::Compression;
+use plan::{FRONTEND_BASE, PROGRAM_CONTEXT, Plan};
+use recipe::{Lock, Name};
+
+use super::image::{Contexts, image_output, solve_image};
+use super::{Built, Session, bases};
+use crate::cli::Failure;
+use crate::workspace::Workspace;
+
+/// Builds the image of a program, normally the one that runs.
+///
+/// # Errors
+/// The program cannot be read, or whatever stands in the way of building.
+pub async fn build_frontend(
+    session: &Session,
+    workspace: &Workspace,
+    lock: &Lock,
+    program: &Path,
+    platform: Platform,
+) -> Result<Built, Failure> {
+    let (context, file) = PROGRAM_CONTEXT;
+    let directory = session.scratch().join("frontend");
+    let copied = std::fs::create_dir_all(&directory).and_then(|()| std::fs::copy(program, directory.join(file)));
+    copied.map_err(|error| {
+        Diagnostic::new(codes::cli::FILE, format!("the program `{}` cannot be read", program.display()))
+            .caused_by(&error)
+    })?;
+    let name: Name = FRONTEND_BASE.parse().expect("a name");
+    let chain = plan::locked_base(workspace.project()?, &name, platform, lock)?;
+    let ground = bases::lay_ground(session, lock, &chain, None).await?;
+    let base = chain.last().expect("a chain holds at least the base asked for");
+    let plan = Plan::frontend(base, &ground.images, crate::frontend::VERB, env!("CARGO_PKG_VERSION"));
+    let definition = plan.lower().definition;
+    let contexts = Contexts::from([(context.to_owned(), directory)]);
+    let output = image_output(&plan, Compression::default());
+    let outcome =
+        solve_image(session, definition.clone(), &contexts, platform, plan.image.epoch, output, false).await?;
+    let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
+    Ok(Built { plan, definition, contexts, image })
+}

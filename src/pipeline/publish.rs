@@ -1,0 +1,157 @@
+//! What frontends build on, in a registry: bases and the layers of recipes' own packages, recorded in the lock.
+
+use std::collections::BTreeMap;
+
+use diag::{Diagnostic, codes};
+use oci::{Descriptor, Digest, Platform, Repository, Tag, media_type};
+use plan::{LockedBase, LockedRecipe};
+use recipe::{Lock, Name, PublishedImage};
+
+use super::{Built, Pushed, Session, bases, push_image};
+use crate::cli::Failure;
+use crate::workspace::{LoadedRecipe, Workspace};
+
+/// Where to publish, and for what.
+#[derive(Clone, Debug)]
+pub struct PublishOptions {
+    /// What every image's repository begins with.
+    pub repository: Repository,
+    /// Platforms that images are for and that builds run on; the recipe's where none is named.
+    pub platforms: Vec<Platform>,
+    /// Whether the registry may speak plain HTTP.
+    pub insecure: bool,
+}
+
+/// An image to publish.
+struct Wanted {
+    owner: String,
+    platform: Platform,
+    manifest: Digest,
+    inputs: Digest,
+}
+
+/// Pushes everything a frontend needs to build these recipes, and records it.
+///
+/// # Errors
+/// Whatever stands in the way of building or pushing; or, where the lock must not change, that it would have to.
+pub async fn publish(
+    session: &Session,
+    workspace: &Workspace,
+    recipes: &[&LoadedRecipe],
+    mut lock: Lock,
+    options: &PublishOptions,
+) -> Result<Vec<Pushed>, Failure> {
+    let project = workspace.project()?;
+    let mut wanted: BTreeMap<(String, Platform), Wanted> = BTreeMap::new();
+    for loaded in recipes {
+        let locked = LockedRecipe::new(&loaded.recipe, project, &lock, Vec::new())?;
+        let own: Vec<Platform> = loaded.recipe.platforms.iter().map(|platform| platform.value).collect();
+        let platforms = if options.platforms.is_empty() { &own } else { &options.platforms };
+        for (build, target) in platforms.iter().flat_map(|build| platforms.iter().map(|target| (*build, *target))) {
+            for image in images(session, &lock, &locked, build, target).await? {
+                wanted.insert((image.owner.clone(), image.platform), image);
+            }
+        }
+    }
+    let mut pushed = Vec::new();
+    for image in wanted.into_values() {
+        let path = if image.owner.contains('/') { image.owner.clone() } else { format!("packages/{}", image.owner) };
+        let repository: Repository = format!("{}/{path}", options.repository).parse().map_err(bad_name)?;
+        let size = session.store().blob_size(&image.manifest).expect("it was just built");
+        let root = Descriptor::new(media_type::MANIFEST, image.manifest, size);
+        let destination = [(repository.clone(), vec![tag(image.platform, &image.manifest)])];
+        pushed.extend(push_image(session, root, &destination, options.insecure).await?);
+        lock.put_published(image.at(&repository));
+    }
+    write(session, workspace, &lock)?;
+    Ok(pushed)
+}
+
+/// What a plan for `target` on `build` stands on, built.
+async fn images(
+    session: &Session,
+    lock: &Lock,
+    locked: &LockedRecipe<'_>,
+    build: Platform,
+    target: Platform,
+) -> Result<Vec<Wanted>, Failure> {
+    let ground = bases::lay_ground(session, lock, &locked.bases(build, target)?, locked.packages(target)).await?;
+    let mut images = Vec::new();
+    for (base, _) in locked.stands_on(build, target)? {
+        let manifest = ground.images[&(base.base.name.value.clone(), base.platform)];
+        images.push(Wanted { owner: owner(&base), platform: base.platform, manifest, inputs: base.inputs() });
+    }
+    let name = locked.recipe.name.value.to_string();
+    if let (Some(inputs), Some(manifest)) = (locked.packages_inputs(target), ground.layers.get(&(name.clone(), target)))
+    {
+        images.push(Wanted { owner: name, platform: target, manifest: *manifest, inputs });
+    }
+    Ok(images)
+}
+
+/// Records a base that was pushed by itself, for each platform it was built for. Gives what there is to say of it.
+///
+/// # Errors
+/// The lock cannot be written.
+pub fn record_bases(
+    session: &Session,
+    workspace: &Workspace,
+    mut lock: Lock,
+    name: &Name,
+    images: &[Built],
+    repository: &Repository,
+) -> Result<Option<String>, Failure> {
+    // Pushing is one thing, what the lock says another: only the second was forbidden.
+    if session.settings().locked {
+        return Ok(None);
+    }
+    let known = lock.clone();
+    for built in images {
+        let chain = plan::locked_base(workspace.project()?, name, built.plan.platform, &known)?;
+        let base = chain.last().expect("a chain holds at least the base asked for");
+        let manifest = built.image.manifest.digest;
+        let image = Wanted { owner: owner(base), platform: base.platform, manifest, inputs: base.inputs() };
+        lock.put_published(image.at(repository));
+    }
+    Ok(write(session, workspace, &lock)?.then(|| format!("locked base/{name}: published at {repository}")))
+}
+
+fn owner(base: &LockedBase<'_>) -> String {
+    format!("{}{}", plan::DEBIAN_OWNER_BASE, base.base.name.value)
+}
+
+/// A tag that is never moved, so that no registry takes the image for garbage while a lock names it.
+fn tag(platform: Platform, manifest: &Digest) -> Tag {
+    let hex = manifest.hex();
+    format!("{}-{}", platform.architecture, &hex[..12]).parse().expect("a tag")
+}
+
+fn bad_name(error: oci::ReferenceError) -> Failure {
+    Diagnostic::new(codes::cli::USAGE, error.to_string()).into()
+}
+
+/// Writes the lock where it changed, and tells whether it did.
+fn write(session: &Session, workspace: &Workspace, lock: &Lock) -> Result<bool, Failure> {
+    let (known, _) = workspace.lock()?;
+    if known == *lock {
+        return Ok(false);
+    }
+    if session.settings().locked {
+        return Err(Diagnostic::new(codes::lock::UNPUBLISHED, "clawbuild.lock would have to say what was published")
+            .help("run the same command without `--locked` and commit clawbuild.lock")
+            .into());
+    }
+    workspace.write_lock(lock)?;
+    Ok(true)
+}
+
+impl Wanted {
+    fn at(&self, repository: &Repository) -> PublishedImage {
+        PublishedImage {
+            owner: self.owner.clone(),
+            platform: self.platform,
+            reference: repository.with_digest(self.manifest),
+            inputs: self.inputs,
+        }
+    }
+}
