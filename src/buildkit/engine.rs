@@ -9,6 +9,7 @@ use diag::progress::Progress;
 use diag::{Diagnostic, Reported as _};
 use engine::{Engine, MissingCapability, SolveError, SolveOutcome, SolveRequest, Unavailable};
 use llb::Cap;
+use oci::Platform;
 use registry::image::Keychain;
 use store::Store;
 use tokio::sync::OnceCell;
@@ -71,6 +72,20 @@ impl Engine for BuildKit {
     async fn capabilities(&self) -> Result<BTreeSet<Cap>, Unavailable> {
         let builder = self.builder().await.map_err(|error| unavailable(error.diagnostic()))?;
         builder.capabilities(&self.store).await.map_err(|failure| unavailable(SolveError::from(failure).diagnostic()))
+    }
+
+    async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
+        let builder = self.builder().await.map_err(|error| unavailable(error.diagnostic()))?;
+        let workers = builder.workers().await;
+        let workers = workers.map_err(|failure| unavailable(SolveError::from(failure).diagnostic()))?;
+        // What a worker emulates comes after what it runs itself.
+        let mut native = Vec::new();
+        for platform in workers.iter().filter_map(|worker| worker.platforms.first()) {
+            if !native.contains(platform) {
+                native.push(*platform);
+            }
+        }
+        Ok(native)
     }
 
     async fn solve(

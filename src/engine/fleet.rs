@@ -212,9 +212,7 @@ impl Sink for Labelled {
         let node = &self.node;
         self.progress.emit(match event {
             Event::Started { task, name } => Event::Started { task: self.id(&task), name: format!("{node}: {name}") },
-            Event::Transfer { task, item, done, total } => {
-                Event::Transfer { task: self.id(&task), item, done, total }
-            }
+            Event::Transfer { task, item, done, total } => Event::Transfer { task: self.id(&task), item, done, total },
             Event::Log { task, stream, data } => Event::Log { task: self.id(&task), stream, data },
             Event::Warning { task, message } => {
                 Event::Warning { task: task.map(|task| self.id(&task)), message: format!("{node}: {message}") }

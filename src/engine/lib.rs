@@ -8,8 +8,8 @@ mod step;
 
 pub mod context;
 pub mod embedded;
-pub mod fleet;
 pub mod export;
+pub mod fleet;
 pub mod layout;
 pub mod meter;
 pub mod userns;

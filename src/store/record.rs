@@ -34,8 +34,16 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Downloads, Self::Vertices, Self::Contents, Self::Layers, Self::Bases, Self::Files, Self::Images, Self::Builders];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Downloads,
+        Self::Vertices,
+        Self::Contents,
+        Self::Layers,
+        Self::Bases,
+        Self::Files,
+        Self::Images,
+        Self::Builders,
+    ];
 
     /// The directory's name.
     #[must_use]

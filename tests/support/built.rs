@@ -28,7 +28,8 @@ impl Built {
     pub fn of(output: Output) -> Self {
         let output = output.success();
         let json = output.json();
-        let [image] = &**json.as_array().expect("an array of images") else { panic!("not one image: {json}") };
+        let [product] = &**json.as_array().expect("an array of targets") else { panic!("not one target: {json}") };
+        let [image] = &**product["images"].as_array().expect("images") else { panic!("not one image: {json}") };
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned();
         let each = |key: &str, field: &str| -> Vec<String> {
             image[key].as_array().expect("an array").iter().map(|item| text(&item[field])).collect()
@@ -38,7 +39,7 @@ impl Built {
             config: text(&image["config"]),
             diff_ids: each("layers", "diff_id"),
             layers: each("layers", "digest"),
-            references: image["references"].as_array().expect("an array").iter().map(text).collect(),
+            references: product["references"].as_array().expect("an array").iter().map(text).collect(),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Builder {
             }
             // Builders from before BuildKit 0.11 do not know the question, but they know this one.
             Err(status) if status.code() == Code::Unimplemented => {
-                builder.workers().await.map_err(|status| builder.not_buildkit(status))?;
+                builder.list_workers().await.map_err(|status| builder.not_buildkit(status))?;
             }
             Err(status) => return Err(builder.not_buildkit(status)),
         }
@@ -80,8 +80,12 @@ impl Builder {
     /// What runs steps there; the first one does unless asked otherwise.
     ///
     /// # Errors
-    /// What the builder says.
-    pub async fn workers(&self) -> Result<Vec<Worker>, Status> {
+    /// [`Failure`].
+    pub async fn workers(&self) -> Result<Vec<Worker>, Failure> {
+        self.list_workers().await.map_err(|status| self.failure(status))
+    }
+
+    async fn list_workers(&self) -> Result<Vec<Worker>, Status> {
         let listed = self.client().list_workers(ListWorkersRequest { filter: Vec::new() }).await?.into_inner();
         let workers = listed.record.into_iter().map(|record| {
             let named = |platform: &bollard_buildkit_proto::pb::Platform| {

@@ -78,9 +78,8 @@ fn cause(vertex: &Vertex, problem: Problem) -> Option<VertexError> {
         Problem::Agent { socket, source, .. } => {
             Some(VertexError::Io { action: "talk to the SSH agent at", path: socket, source })
         }
-        Problem::NoSuchStore { .. }
-        | Problem::Blob { .. }
-        | Problem::Credentials { .. }
-        | Problem::Receive { .. } => None,
+        Problem::NoSuchStore { .. } | Problem::Blob { .. } | Problem::Credentials { .. } | Problem::Receive { .. } => {
+            None
+        }
     }
 }
