@@ -17,6 +17,11 @@ mod pipe;
 mod rpc;
 mod secrets;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 use std::os::unix::ffi::OsStrExt as _;
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
