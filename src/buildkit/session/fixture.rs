@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::connection::Connection;
 use super::{Journal, Offer, Session};
 
 /// A directory to work in, and a store.
@@ -33,6 +34,7 @@ pub(super) struct Daemon {
     pub(super) journal: Journal,
     pub(super) cancel: CancellationToken,
     pub(super) served: JoinHandle<()>,
+    hang_up: CancellationToken,
 }
 
 impl Scene {
@@ -52,11 +54,13 @@ impl Scene {
         let (journal, cancel) = (session.journal(), CancellationToken::new());
         let (ours, theirs) = tokio::io::duplex(256 << 10);
         let served = tokio::spawn(session.serve(ours, cancel.clone()));
-        Daemon { channel: connect(theirs).await, journal, cancel, served }
+        let hang_up = CancellationToken::new();
+        let theirs = Connection::new(theirs, &hang_up, CancellationToken::new());
+        Daemon { channel: connect(theirs).await, journal, cancel, served, hang_up }
     }
 }
 
-async fn connect(io: DuplexStream) -> Channel {
+async fn connect(io: Connection<DuplexStream>) -> Channel {
     let io = Mutex::new(Some(io));
     let connector = tower::service_fn(move |_| {
         let io = io.lock().expect("nobody panics").take().ok_or(std::io::ErrorKind::ConnectionRefused.into());
@@ -115,9 +119,8 @@ impl Daemon {
 
     /// Hangs up, and waits until nothing of the session is left.
     pub(super) async fn hang_up(self) {
-        let Self { channel, served, .. } = self;
-        drop(channel);
-        within(served).await.expect("it does not panic");
+        self.hang_up.cancel();
+        within(self.served).await.expect("it does not panic");
     }
 }
 

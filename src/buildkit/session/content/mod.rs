@@ -10,6 +10,9 @@ mod checked;
 mod messages;
 mod receive;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
