@@ -226,10 +226,13 @@ async fn an_agent_that_waits_for_its_user_does_not_keep_the_session() {
     within(daemon.served).await.expect("it ends");
 }
 
-/// Keeps the stream, and whether it saw its end.
+/// What the exporter said, and the bytes.
+type Received = (BTreeMap<String, String>, Vec<u8>);
+
+/// Keeps a stream that it saw the end of.
 #[derive(Debug, Default)]
 struct Archive {
-    received: Mutex<Option<(BTreeMap<String, String>, Vec<u8>)>>,
+    received: Mutex<Option<Received>>,
     is_full: bool,
 }
 
@@ -266,7 +269,7 @@ async fn one_stream_is_received() {
     assert!(bytes == whole);
     assert_eq!(metadata, BTreeMap::from([("containerimage.digest".to_owned(), "sha256:x".to_owned())]));
     let again = within(daemon.streaming::<_, BytesMessage>(SEND, sending(Vec::new()))).await;
-    assert_eq!(again.err().expect("one was wanted").code(), Code::FailedPrecondition);
+    assert_eq!(again.expect_err("one was wanted").code(), Code::FailedPrecondition);
     daemon.hang_up().await;
 }
 
@@ -275,7 +278,7 @@ async fn a_stream_that_breaks_off_or_is_not_wanted_is_not_kept() {
     let scene = Scene::new();
     let daemon = scene.serve(Offer::default()).await;
     let unwanted = within(daemon.streaming::<_, BytesMessage>(SEND, sending(Vec::new()))).await;
-    assert_eq!(unwanted.err().expect("nothing was wanted").code(), Code::NotFound);
+    assert_eq!(unwanted.expect_err("nothing was wanted").code(), Code::NotFound);
     daemon.hang_up().await;
 
     let full = Arc::new(Archive { is_full: true, ..Archive::default() });
