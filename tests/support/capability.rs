@@ -21,6 +21,8 @@ pub enum Capability {
     Overlay,
     /// A Docker daemon of the tests' own, `CLAWBUILD_TEST_DOCKER_HOST`.
     Docker,
+    /// buildkitds of the tests' own, `CLAWBUILD_TEST_BUILDKIT` and its kin.
+    BuildKit,
     /// Registries of the tests' own, `CLAWBUILD_TEST_REGISTRY` and its kin.
     Registry,
     /// skopeo is installed.
@@ -48,12 +50,13 @@ pub(crate) type Probe = Result<String, String>;
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Root,
         Self::Userns,
         Self::IdRange,
         Self::Overlay,
         Self::Docker,
+        Self::BuildKit,
         Self::Registry,
         Self::Skopeo,
         Self::Crane,
@@ -74,6 +77,7 @@ impl Capability {
             Self::IdRange => "range",
             Self::Overlay => "overlay",
             Self::Docker => "docker",
+            Self::BuildKit => "buildkit",
             Self::Registry => "registry",
             Self::Skopeo => "skopeo",
             Self::Crane => "crane",
@@ -126,6 +130,7 @@ impl Capability {
             Self::IdRange => both(version("newuidmap", &[]), version("newgidmap", &[])),
             Self::Overlay => overlay(),
             Self::Docker => docker(),
+            Self::BuildKit => buildkit(),
             Self::Registry => registry(),
             Self::Skopeo => version("skopeo", &["--version"]),
             Self::Crane => version("crane", &["version"]),
@@ -202,6 +207,13 @@ fn docker() -> Probe {
     let host = std::env::var("CLAWBUILD_TEST_DOCKER_HOST")
         .map_err(|_| "CLAWBUILD_TEST_DOCKER_HOST is not set: tests/run starts a daemon for the tests")?;
     succeeds(Command::new(crate::tool("docker")).args(["--host", &host, "version", "--format", "{{.Server.Version}}"]))
+}
+
+fn buildkit() -> Probe {
+    let address = std::env::var("CLAWBUILD_TEST_BUILDKIT")
+        .map_err(|_| "CLAWBUILD_TEST_BUILDKIT is not set: tests/run starts a buildkitd for the tests")?;
+    let format = "{{range .}}{{.ID}} {{end}}";
+    succeeds(Command::new(crate::tool("buildctl")).args(["--addr", &address, "debug", "workers", "--format", format]))
 }
 
 fn registry() -> Probe {

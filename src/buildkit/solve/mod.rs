@@ -91,9 +91,7 @@ impl<'a> Solve<'a> {
             SourceOp::Local(local) if local.unique.is_none() && local.session.is_none() => {
                 SourceOp::Local(LocalSource { unique: Some(self.client.to_owned()), ..local.clone() })
             }
-            SourceOp::OciLayout(layout) if layout.store.is_none() => {
-                SourceOp::OciLayout(OciLayoutSource { store: Some(layout.name.clone()), ..layout.clone() })
-            }
+            SourceOp::OciLayout(layout) => SourceOp::OciLayout(named(layout)),
             other => other.clone(),
         };
         let sent = self.request.definition.map_sources(change);
@@ -278,6 +276,16 @@ impl<'a> Solve<'a> {
         })
         .await
     }
+}
+
+/// The same source with the id its layout is offered by, and a name that daemons can parse: they want a host.
+fn named(source: &OciLayoutSource) -> OciLayoutSource {
+    let store = source.store.clone().or_else(|| Some(source.name.clone()));
+    let name = match source.name.contains('/') {
+        true => source.name.clone(),
+        false => format!("clawbuild.local/{}", source.name),
+    };
+    OciLayoutSource { name, store, ..source.clone() }
 }
 
 /// What a builder only does when both it and the client allow it.

@@ -3,6 +3,7 @@
 //! What a machine cannot do is reported as ignored, with the reason, and fails if `CLAWBUILD_TEST_REQUIRE` names it: a
 //! comma-separated list of `root`, `userns`, `range`.
 
+mod base;
 mod cache;
 mod concurrency;
 mod failures;

@@ -1,0 +1,102 @@
+//! The same result on either engine.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use engine::{FilesOutput, Output};
+
+use crate::Check;
+use crate::site::Site;
+
+pub(crate) const CHECKS: &[Check] = &[
+    ("an image is the same: app", || image("app")),
+    ("an image is the same: owners", || image("owners")),
+    ("an image is the same: part", || image("part")),
+    ("an image is the same: merged", || image("merged")),
+    ("an image is the same: changes", || image("changes")),
+    ("an image is the same: whole-difference", || image("whole-difference")),
+    ("an image is the same: base", || image("base")),
+    ("an image is the same: deep", || image("deep 20")),
+    ("an image is the same: many", || image("many")),
+    ("an image is the same: secret", || image("secret")),
+    ("files are the same", files),
+    ("an archive is the same", archive),
+    ("what is known is neither made nor sent again", known),
+];
+
+fn image(graph: &str) {
+    let site = Site::new();
+    let embedded = site.solve(&site.embedded(), site.request(graph)).image();
+    let buildkit = site.solve(&site.buildkit(), site.request(graph)).image();
+    if embedded != buildkit {
+        let (ours, theirs) = (site.contents("embedded", &embedded), site.contents("buildkit", &buildkit));
+        let only = |these: &[String], those: &[String]| {
+            let lines: Vec<&str> = these.iter().filter(|line| !those.contains(line)).map(String::as_str).collect();
+            lines.join("\n")
+        };
+        panic!("only embedded:\n{}\nonly buildkit:\n{}", only(&ours, &theirs), only(&theirs, &ours));
+    }
+}
+
+fn files() {
+    let site = Site::new();
+    let at = |engine: &dyn engine::Engine, name: &str| {
+        let output = Output::Files(FilesOutput::Directory(site.path(name)));
+        site.solve(engine, engine::SolveRequest { output, ..site.request("app") }).outcome();
+        let mut lines = Vec::new();
+        list(&site.path(name), &mut lines);
+        lines
+    };
+    let (ours, theirs) = (at(&site.embedded(), "ours"), at(&site.buildkit(), "theirs"));
+    assert!(ours.len() > 10);
+    assert_eq!(ours, theirs);
+}
+
+fn list(directory: &Path, lines: &mut Vec<String>) {
+    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let meta = path.symlink_metadata().unwrap();
+        let content = match meta.is_file() {
+            true => oci::Digest::of(fs::read(&path).unwrap()).to_string(),
+            false => fs::read_link(&path).map(|target| target.display().to_string()).unwrap_or_default(),
+        };
+        let (mode, uid, gid, mtime) = (meta.mode(), meta.uid(), meta.gid(), meta.mtime());
+        lines.push(format!("{} {mode:o} {uid}:{gid} {mtime} {content}", path.file_name().unwrap().display()));
+        if meta.is_dir() {
+            list(&path, lines);
+        }
+    }
+}
+
+fn archive() {
+    let site = Site::new();
+    let at = |engine: &dyn engine::Engine, name: &str| {
+        let output = Output::Files(FilesOutput::Tar(site.path(name)));
+        site.solve(engine, engine::SolveRequest { output, ..site.request("app") }).outcome();
+        fs::read(site.path(name)).unwrap()
+    };
+    let (ours, theirs) = (at(&site.embedded(), "ours.tar"), at(&site.buildkit(), "theirs.tar"));
+    assert!(ours == theirs, "{} and {} bytes", ours.len(), theirs.len());
+}
+
+fn known() {
+    let site = Site::new();
+    let engine = site.buildkit();
+    let first = site.solve(&engine, site.request("app"));
+    let began = std::time::Instant::now();
+    let second = site.solve(&engine, site.request("app"));
+    let (took, ended) = (began.elapsed(), second.ended());
+    let sent = second
+        .events
+        .iter()
+        .any(|event| matches!(event, diag::progress::Event::Transfer { item, .. } if item.starts_with("layer")));
+    assert!(!sent, "{:#?}", second.events);
+    assert!(
+        ended.iter().any(|(name, outcome)| name == "build" && *outcome == diag::progress::Outcome::Cached),
+        "{ended:?}"
+    );
+    assert_eq!(first.image(), second.image());
+    assert!(took.as_secs() < 5, "{took:?}");
+}

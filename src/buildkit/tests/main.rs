@@ -1,0 +1,24 @@
+//! Builders at work: the same requests to a buildkitd and to the embedded engine, and everything that can go wrong.
+
+#[path = "../../engine/embedded/tests/base.rs"]
+mod base;
+mod equal;
+mod failures;
+#[path = "../../engine/embedded/tests/graphs.rs"]
+mod graphs;
+mod site;
+
+use std::process::ExitCode;
+
+use support::{Capability, Suite};
+
+/// One thing that must hold.
+type Check = (&'static str, fn());
+
+const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
+
+fn main() -> ExitCode {
+    engine::embedded::sandbox::helper_main_if_requested();
+    let checks = [equal::CHECKS, failures::CHECKS].into_iter().flatten().copied();
+    checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check)).run()
+}
