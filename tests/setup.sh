@@ -12,7 +12,7 @@ PACKAGES=(
   # the peers and readers the tests compare with
   buildah docker.io docker-registry mmdebstrap runc skopeo umoci
   # what the tests themselves call
-  curl iproute2 openssl perl-base procps uidmap util-linux xz-utils
+  curl iproute2 openssh-client openssl perl-base procps uidmap util-linux xz-utils
 )
 # Debian 13 split these off docker.io.
 PACKAGES_WHERE_THEY_EXIST=(docker-cli docker-buildx)

@@ -56,7 +56,7 @@ impl Agents {
             return Err(Status::not_found(format!("the SSH agent `{id}` is not forwarded")));
         };
         UnixStream::connect(socket).await.map_err(|source| {
-            let status = Status::unavailable(format!("the SSH agent `{id}` does not answer: {source}"));
+            let status = Status::failed_precondition(format!("the SSH agent `{id}` does not answer: {source}"));
             self.journal.problem(Problem::Agent { id: id.to_owned(), socket: socket.clone(), source });
             status
         })
@@ -85,7 +85,7 @@ impl Ssh for Agents {
                 result = forward(step, agent, &outgoing) => {
                     if let Err(error) = result {
                         // Nobody listens any more if it cannot be said.
-                        let _ = outgoing.send(Err(Status::unavailable(error.to_string()))).await;
+                        let _ = outgoing.send(Err(Status::failed_precondition(error.to_string()))).await;
                     }
                 }
                 // An agent may wait for its user for as long as it likes.

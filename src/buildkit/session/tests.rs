@@ -177,7 +177,7 @@ async fn agents_sign_and_do_nothing_else() {
     check("").await.expect("the default one");
     check("default").await.expect("there");
     assert_eq!(check("other").await.expect_err("not offered").code(), Code::NotFound);
-    assert_eq!(check("dead").await.expect_err("dead").code(), Code::Unavailable);
+    assert_eq!(check("dead").await.expect_err("dead").code(), Code::FailedPrecondition);
     let problems = daemon.journal.take_problems();
     assert!(matches!(&problems[..], [Problem::NoSuchAgent { .. }, Problem::Agent { .. }]), "{problems:?}");
     for id in ["other", "dead"] {
@@ -203,7 +203,7 @@ async fn agents_sign_and_do_nothing_else() {
 
     let mut rude = Step::connect(&daemon, Some("default")).await.expect("connects");
     rude.say(&[0xff; 4]);
-    assert_eq!(within(rude.answers.message()).await.expect_err("too long").code(), Code::Unavailable);
+    assert_eq!(within(rude.answers.message()).await.expect_err("too long").code(), Code::FailedPrecondition);
     let torn = Step::connect(&daemon, Some("default")).await.expect("connects");
     torn.say(&[0, 0, 0, 9, 11]);
     let Step { requests, mut answers } = torn;

@@ -6,6 +6,7 @@ mod equal;
 mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
 mod graphs;
+mod session;
 mod site;
 
 use std::process::ExitCode;
@@ -19,6 +20,6 @@ const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
 
 fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
-    let checks = [equal::CHECKS, failures::CHECKS].into_iter().flatten().copied();
+    let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
     checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check)).run()
 }

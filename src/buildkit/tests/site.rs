@@ -34,7 +34,7 @@ pub(crate) const EPOCH: i64 = 1_700_000_000;
 /// A directory of a test's own, with a context, a base image, and a store for each engine.
 pub(crate) struct Site {
     pub(crate) directory: tempfile::TempDir,
-    base: Digest,
+    pub(crate) base: Digest,
     pub(crate) runtime: Runtime,
 }
 
