@@ -28,6 +28,7 @@ start_services() {
   export CLAWBUILD_TEST_SERVICES=$WORK
   start_registries
   start_dockerd
+  start_buildkitd
 }
 
 stop_services() {
@@ -120,6 +121,16 @@ make_certificates() {
     printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n' >server.ext
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
       -out server.pem
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj '/CN=a client' \
+      -keyout client.key -out client.csr
+    printf 'extendedKeyUsage=clientAuth\n' >client.ext
+    openssl x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile client.ext \
+      -out client.pem
+    # Named as builders' certificates are everywhere.
+    mkdir buildkit-certificates
+    cp ca.pem buildkit-certificates/ca.pem
+    cp client.pem buildkit-certificates/cert.pem
+    cp client.key buildkit-certificates/key.pem
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=tokens \
       -keyout token.key -out token.pem
     openssl pkcs8 -topk8 -nocrypt -in token.key -outform DER -out token.pk8
@@ -143,4 +154,45 @@ start_dockerd() {
   # Through sudo the job is sudo; this is the daemon itself.
   SERVICES+=("$(as_root cat "$WORK/docker.pid")")
   export CLAWBUILD_TEST_DOCKER_HOST=unix://$WORK/docker.sock
+}
+
+# Two nodes: one that listens with TLS too, and takes only clients it knows, and one for another platform.
+start_buildkitd() {
+  export CLAWBUILD_TEST_BUILDKIT CLAWBUILD_TEST_BUILDKIT_TLS CLAWBUILD_TEST_BUILDKIT_CERTIFICATES
+  export CLAWBUILD_TEST_BUILDKIT_OTHER CLAWBUILD_TEST_BUILDKIT_OTHER_TCP
+  cat >"$WORK/buildkitd.toml" <<TOML
+[registry."$CLAWBUILD_TEST_REGISTRY"]
+  http = true
+[registry."$CLAWBUILD_TEST_REGISTRY_TOKEN"]
+  http = true
+[registry."$CLAWBUILD_TEST_REGISTRY_BASIC"]
+  ca = ["$WORK/ca.pem"]
+TOML
+  # Where buildkitd looks for what runs programs of another processor.
+  mkdir -p "$WORK/emulators"
+  ln -sf /usr/bin/qemu-aarch64-static "$WORK/emulators/buildkit-qemu-aarch64"
+
+  CLAWBUILD_TEST_BUILDKIT_CERTIFICATES=$WORK/buildkit-certificates
+  start_node buildkitd --tlscacert "$WORK/ca.pem" --tlscert "$WORK/server.pem" --tlskey "$WORK/server.key"
+  CLAWBUILD_TEST_BUILDKIT=unix://$WORK/buildkitd.sock
+  CLAWBUILD_TEST_BUILDKIT_TLS=tcp://$(awaited buildkitd 60 serving buildkitd)
+
+  start_node buildkitd-other --oci-worker-platform linux/arm64 --oci-worker-platform linux/amd64
+  CLAWBUILD_TEST_BUILDKIT_OTHER=unix://$WORK/buildkitd-other.sock
+  CLAWBUILD_TEST_BUILDKIT_OTHER_TCP=tcp://$(awaited buildkitd-other 60 serving buildkitd-other)
+}
+
+# start_node NAME OPTION…
+start_node() {
+  local name=$1 root=()
+  shift
+  [ "$(id -u)" = 0 ] || root=(sudo --preserve-env env)
+  service "$name" "${root[@]}" env "PATH=$WORK/emulators:$PATH:/usr/sbin:/sbin" \
+    "$CLAWBUILD_TEST_TOOLS/buildkitd" --config "$WORK/buildkitd.toml" --root "$WORK/$name" \
+    --addr "unix://$WORK/$name.sock" --addr tcp://127.0.0.1:0 --oci-worker-binary runc --oci-worker-gc=false \
+    --containerd-worker=false "$@"
+}
+
+serving() {
+  grep -ao 'running server on 127\.0\.0\.1:[0-9]*' "$WORK/$1.log" | grep -o '127.*'
 }

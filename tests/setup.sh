@@ -1,10 +1,17 @@
 # shellcheck shell=bash
 # Installs what the tests need and a fresh Debian machine lacks. Sourced by tests/run.
 #
-# Everything comes from the Debian archive, except crane: `go install` at a pinned version that Debian 12's own Go
-# can compile. What is there already is left alone.
+# Everything comes from the Debian archive, except crane, which Debian 12's own Go can compile, and buildkitd with
+# buildctl, for which a newer Go is fetched where the machine's is older. All at pinned versions, from the Go module
+# proxy. What is there already is left alone.
 
 CRANE=github.com/google/go-containerregistry/cmd/crane@v0.19.2
+BUILDKIT=github.com/moby/buildkit@v0.33.1
+BUILDKIT_SUM=h1:UUrdifmRdRadykO+f5l8BT1CseUXst2sJHV7AmkjjxE=
+# The oldest Go that compiles it, and the checksums of its archives.
+GO=1.26.8
+GO_SHA256_AMD64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+GO_SHA256_ARM64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
 
 PACKAGES=(
   # to compile
@@ -12,7 +19,7 @@ PACKAGES=(
   # the peers and readers the tests compare with
   buildah docker.io docker-registry mmdebstrap runc skopeo umoci
   # what the tests themselves call
-  curl iproute2 openssh-client openssl perl-base procps uidmap util-linux xz-utils
+  curl iproute2 openssh-client openssl perl-base procps qemu-user-static uidmap unzip util-linux xz-utils
 )
 # Debian 13 split these off docker.io.
 PACKAGES_WHERE_THEY_EXIST=(docker-cli docker-buildx)
@@ -24,6 +31,7 @@ setup() {
   command -v dpkg-query >/dev/null || fail "the tests set themselves up on Debian only"
   install_packages
   install_crane
+  install_buildkit
 }
 
 install_packages() {
@@ -58,6 +66,69 @@ install_crane() {
   # GOFLAGS and GOTOOLCHAIN: what the user set for other work must not change this.
   GOBIN=$CLAWBUILD_TEST_TOOLS GOFLAGS='' GOTOOLCHAIN=local "$go" install "$CRANE"
   echo "$CRANE" >"$stamp"
+}
+
+install_buildkit() {
+  local tools=$CLAWBUILD_TEST_TOOLS version=${BUILDKIT##*@} go sources
+  local stamp=$tools/buildkit.version
+  [ -x "$tools/buildkitd" ] && [ -x "$tools/buildctl" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$BUILDKIT" ] && return 0
+  say "compiling buildkitd $version, which takes some minutes"
+  go=$(recent_go)
+  # `go install` refuses modules with exclusions, so it is compiled in a copy of its sources.
+  (
+    export GOFLAGS='' GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0
+    cd "$WORK"
+    # In a module of its own: outside of any, Go would not look the checksum up.
+    "$go" mod init clawbuild.test >/dev/null 2>&1
+    "$go" mod download -json "$BUILDKIT" >buildkit.json
+    grep -qF "\"Sum\": \"$BUILDKIT_SUM\"" buildkit.json || fail "$BUILDKIT is not what it was"
+    sources=$(sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p' buildkit.json)
+    cp -r "$sources" buildkit-sources
+    chmod -R u+w buildkit-sources
+    cd buildkit-sources
+    local flags="-s -w -X github.com/moby/buildkit/version.Version=$version"
+    flags+=" -X github.com/moby/buildkit/version.Revision=$version"
+    mkdir -p "$tools"
+    "$go" build -trimpath -ldflags "$flags" -o "$tools/" ./cmd/buildctl ./cmd/buildkitd
+  )
+  rm -rf "$WORK/buildkit-sources"
+  echo "$BUILDKIT" >"$stamp"
+}
+
+# A Go that is at least $GO: the machine's, or one out of the module proxy.
+recent_go() {
+  local go
+  if go=$(find_go) && is_recent "$go"; then
+    echo "$go"
+    return
+  fi
+  local tools=$CLAWBUILD_TEST_TOOLS/go-$GO machine sum proxy module archive=$WORK/go.zip
+  if ! [ -x "$tools/bin/go" ]; then
+    case $(uname -m) in
+      x86_64) machine=amd64 sum=$GO_SHA256_AMD64 ;;
+      aarch64) machine=arm64 sum=$GO_SHA256_ARM64 ;;
+      *) fail "there is no Go $GO for this machine; install one" ;;
+    esac
+    proxy=${GOPROXY:-https://proxy.golang.org} proxy=${proxy%%[,|]*}
+    module=golang.org/toolchain@v0.0.1-go$GO.linux-$machine
+    say "fetching Go $GO" >&2
+    curl -sSfL --retry 3 -o "$archive" "$proxy/${module/@/\/@v\/}.zip"
+    echo "$sum  $archive" | sha256sum --check --quiet - >&2 || fail "Go $GO is not what it was"
+    unzip -q "$archive" -d "$WORK/go"
+    # Archives of modules know no permissions.
+    chmod -R +x "$WORK/go/$module/bin" "$WORK/go/$module/pkg/tool"
+    mkdir -p "$CLAWBUILD_TEST_TOOLS"
+    rm -rf "$tools"
+    mv "$WORK/go/$module" "$tools"
+    rm -f "$archive"
+  fi
+  echo "$tools/bin/go"
+}
+
+is_recent() {
+  local version
+  version=$(GOTOOLCHAIN=local "$1" env GOVERSION) && version=${version#go} && version=${version%% *}
+  [ "$(printf '%s\n%s\n' "$GO" "$version" | sort --version-sort | head -n 1)" = "$GO" ]
 }
 
 find_go() {
