@@ -136,7 +136,12 @@ impl Builder {
         let address = self.connection.describe();
         match status.code() {
             Code::Unimplemented if !failure::is_local(&status) => DialError::NotBuildKit { address },
-            _ => DialError::Protocol { address, source: Some(Box::new(status)) },
+            // A certificate of this side is only looked at after the handshake.
+            _ => match self.connection.take_trouble() {
+                Some(trouble) => DialError::of_tls(&address, &trouble)
+                    .unwrap_or(DialError::Protocol { address, source: Some(Box::new(trouble)) }),
+                None => DialError::Protocol { address, source: Some(failure::root_cause(&status).into()) },
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a builder says when something fails.
 
-use std::error::Error as _;
+use std::error::Error;
 
 use bollard_buildkit_proto::google::rpc;
 use diag::{Diagnostic, Reported, codes};
@@ -68,13 +68,28 @@ pub(super) fn is_local(status: &Status) -> bool {
     status.source().is_some()
 }
 
+/// What is at the end of a status's causes: what is above only says which library handed it on.
+pub(super) fn root_cause(status: &Status) -> String {
+    let mut last = status.message().to_owned();
+    let mut next = status.source();
+    while let Some(error) = next {
+        last = error.to_string();
+        next = error.source();
+    }
+    last
+}
+
 impl Builder {
     /// Tells a broken connection from a build that failed.
     pub(super) fn failure(&self, status: Status) -> Failure {
         let address = self.connection().describe();
         // A builder that is stopped ends its builds with a cancellation of its own.
         if is_local(&status) || matches!(status.code(), Code::Unavailable | Code::Cancelled) {
-            return DialError::Lost { address, source: Some(Box::new(status)) }.into();
+            let source: Box<dyn Error + Send + Sync> = match self.connection().take_trouble() {
+                Some(trouble) => Box::new(trouble),
+                None => root_cause(&status).into(),
+            };
+            return DialError::Lost { address, source: Some(source) }.into();
         }
         let details = Details::of(&status);
         let message = plain(status.message()).to_owned();

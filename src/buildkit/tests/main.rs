@@ -6,6 +6,7 @@ mod equal;
 mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
 mod graphs;
+mod node;
 mod session;
 mod site;
 

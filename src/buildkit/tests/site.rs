@@ -125,9 +125,20 @@ impl Site {
         request: SolveRequest,
         cancel: CancellationToken,
     ) -> Solution {
-        let kept = Kept::default();
+        self.solve_watched(engine, request, cancel, Watch::default())
+    }
+
+    pub(crate) fn solve_watched(
+        &self,
+        engine: &dyn Engine,
+        request: SolveRequest,
+        cancel: CancellationToken,
+        watch: Watch,
+    ) -> Solution {
+        let kept = Kept { events: Arc::default(), watch: Arc::new(Mutex::new(watch)) };
         let result = self.runtime.block_on(engine.solve(request, Progress::new(kept.clone()), cancel));
-        let events = std::mem::take(&mut *kept.0.lock().expect("a lock"));
+        let kept = kept.events;
+        let events = std::mem::take(&mut *kept.lock().expect("a lock"));
         Solution { result, events }
     }
 
@@ -190,11 +201,34 @@ pub(crate) fn buildkitd() -> Unix {
     Unix { path: Path::new(path).to_owned() }
 }
 
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Event>>>);
+/// Does something once a step has written a word.
+#[derive(Default)]
+pub(crate) struct Watch {
+    word: &'static str,
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Watch {
+    pub(crate) fn new(word: &'static str, then: impl FnOnce() + Send + 'static) -> Self {
+        Self { word, then: Some(Box::new(then)) }
+    }
+}
+
+#[derive(Clone)]
+struct Kept {
+    events: Arc<Mutex<Vec<Event>>>,
+    watch: Arc<Mutex<Watch>>,
+}
 
 impl Sink for Kept {
     fn emit(&self, event: Event) {
-        self.0.lock().expect("a lock").push(event);
+        let mut watch = self.watch.lock().expect("a lock");
+        if let Event::Log { data, .. } = &event
+            && String::from_utf8_lossy(data).contains(watch.word)
+            && let Some(then) = watch.then.take()
+        {
+            then();
+        }
+        self.events.lock().expect("a lock").push(event);
     }
 }

@@ -1,10 +1,13 @@
 //! The gRPC channel to a builder.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
@@ -22,6 +25,16 @@ const FRAME: u32 = 1 << 20;
 pub struct Connection {
     dial: Arc<dyn Dial>,
     channel: Channel,
+    trouble: Trouble,
+}
+
+/// Why a stream broke: what speaks HTTP/2 over it only says that it did.
+type Trouble = Arc<Mutex<Option<io::Error>>>;
+
+/// A stream that notes why it broke.
+struct Watched {
+    stream: Box<dyn Stream>,
+    trouble: Trouble,
 }
 
 impl Connection {
@@ -33,16 +46,18 @@ impl Connection {
         let address = dial.describe();
         // Dialed here for the sake of its error, which tonic would only hand on as text.
         let first = Arc::new(Mutex::new(Some(dial.dial(Purpose::Control).await?)));
+        let trouble = Trouble::default();
         let connector = {
-            let dial = Arc::clone(&dial);
+            let (dial, trouble) = (Arc::clone(&dial), Arc::clone(&trouble));
             service_fn(move |_: Uri| {
-                let (first, dial) = (Arc::clone(&first), Arc::clone(&dial));
+                let (first, dial, trouble) = (Arc::clone(&first), Arc::clone(&dial), Arc::clone(&trouble));
                 async move {
-                    let ready: Option<Box<dyn Stream>> = first.lock().expect("nothing panics while holding it").take();
-                    match ready {
-                        Some(stream) => Ok(TokioIo::new(stream)),
-                        None => dial.dial(Purpose::Control).await.map(TokioIo::new),
-                    }
+                    let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let stream = match ready {
+                        Some(stream) => stream,
+                        None => dial.dial(Purpose::Control).await?,
+                    };
+                    Ok::<_, DialError>(TokioIo::new(Watched { stream, trouble }))
                 }
             })
         };
@@ -53,7 +68,7 @@ impl Connection {
             .initial_connection_window_size(2 * WINDOW)
             .max_frame_size(FRAME);
         match endpoint.connect_with_connector(connector).await {
-            Ok(channel) => Ok(Self { dial, channel }),
+            Ok(channel) => Ok(Self { dial, channel, trouble }),
             Err(error) => Err(DialError::Protocol { address, source: Some(Box::new(error)) }),
         }
     }
@@ -62,6 +77,11 @@ impl Connection {
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Why the stream broke, where it did.
+    pub(crate) fn take_trouble(&self) -> Option<io::Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// How streams to this builder are made.
@@ -80,5 +100,42 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        Poll::Ready(read.map_err(|error| {
+            let told = io::Error::new(error.kind(), error.to_string());
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            told
+        }))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong on the way to a builder.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -74,6 +75,26 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What a TLS connection that was not made, or broke before anything was said, comes from: certificates, or something
+    /// on the other side that speaks no TLS at all. `None` where TLS has no part in it.
+    pub(crate) fn of_tls(address: &str, error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // Errors of the system wrap others without being their sources.
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &dyn Error);
+            if let Some(tls) = inner.into_iter().chain([error]).find_map(|error| error.downcast_ref::<rustls::Error>())
+            {
+                let (address, source) = (address.to_owned(), tls.clone());
+                return Some(match source {
+                    rustls::Error::InvalidMessage(_) => Self::Protocol { address, source: Some(Box::new(source)) },
+                    _ => Self::Tls { address, source: io::Error::other(source) },
+                });
+            }
+            next = inner.or_else(|| error.source());
+        }
+        None
+    }
+
     /// Makes a closure for `map_err` on what the system refuses.
     pub(crate) fn unreachable(address: &str) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Unreachable { address: address.to_owned(), source }

@@ -44,8 +44,10 @@ impl Tls {
         let fail = |source| DialError::Tls { address: address.to_owned(), source };
         let name = ServerName::try_from(self.server_name.as_deref().unwrap_or(host).to_owned());
         let name = name.map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(fail)?;
-        Ok(Box::new(stream))
+        match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(DialError::of_tls(address, &error).unwrap_or_else(|| fail(error))),
+        }
     }
 
     fn config(&self, address: &str) -> Result<ClientConfig, DialError> {

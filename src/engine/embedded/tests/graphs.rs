@@ -20,6 +20,7 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("whole-difference", _) => whole_difference(&graph, &base),
         ("count", seconds) => count(&graph, &base, seconds),
         ("slow", file) => slow(&graph, &base, file),
+        ("long", seconds) => shell_step(&graph, &base, &format!("echo begun; sleep {seconds}")),
         ("fail", script) => fail(&graph, &base, script),
         ("secret", _) => secret(&graph, &base),
         ("agent", _) => agent(&graph, &base),
@@ -190,6 +191,10 @@ fn slow(graph: &Graph, base: &Output, seconds: &str) -> Output {
         )
         .rootfs()
         .clone()
+}
+
+fn shell_step(graph: &Graph, base: &Output, script: &str) -> Output {
+    graph.exec(Exec::on(base, shell(script)).with_name("step")).rootfs().clone()
 }
 
 /// A step that fails as told, beside one that takes long.
