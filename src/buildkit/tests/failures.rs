@@ -211,13 +211,13 @@ fn full() {
     let site = Site::new();
     let disk = site.path("disk");
     fs::create_dir(&disk).unwrap();
-    support::run("mount", &["-t", "tmpfs", "-o", "size=24m", "tmpfs", disk.to_str().unwrap()]);
+    support::run("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", disk.to_str().unwrap()]);
     fs::write(site.path("context").join("app"), vec![7; 40 << 20]).unwrap();
     let found = {
         let node = Node::start(site.directory.path(), &disk.join("node"));
         site.solve(&site.buildkit_at(Arc::new(node.dial())), site.request("app")).diagnostic()
     };
-    support::run("umount", &["-l", disk.to_str().unwrap()]);
+    support::run("umount", ["-l", disk.to_str().unwrap()]);
     assert_eq!(found.code.slug, "engine/builder-full", "{found:#?}");
 }
 

@@ -1,5 +1,7 @@
 //! Builders at work: the same requests to a buildkitd and to the embedded engine, and everything that can go wrong.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "../../engine/embedded/tests/base.rs"]
 mod base;
 mod equal;
