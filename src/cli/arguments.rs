@@ -30,6 +30,13 @@ pub(crate) struct Global {
     /// Directory that keeps downloads, layers and step results [env: CLAWBUILD_STORE]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+    /// What runs the steps: auto, embedded, docker or buildkit [env: CLAWBUILD_ENGINE]
+    #[arg(long, global = true, value_name = "NAME", value_parser = ["auto", "embedded", "docker", "buildkit"])]
+    pub(crate) engine: Option<String>,
+    /// A BuildKit to build on: a URL, or the name of a builder that Docker's buildx knows; several make a fleet
+    /// [env: BUILDKIT_HOST]
+    #[arg(long, global = true, value_name = "URL|NAME[,platform=…]")]
+    pub(crate) builder: Vec<String>,
     /// Use no network; fail with the list of what is missing
     #[arg(long, global = true)]
     pub(crate) offline: bool,
@@ -121,6 +128,15 @@ pub(crate) struct Build {
     /// A secret for steps that ask for it: NAME=FILE, or NAME from the variable of that name
     #[arg(long, value_name = "NAME[=FILE]")]
     pub(crate) secret: Vec<String>,
+    /// An SSH agent for steps that ask for it: `default`, or ID=SOCKET; without a socket, the one of SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
+    /// Take results from a cache: type=registry|local|gha,… (BuildKit engines)
+    #[arg(long, value_name = "type=…")]
+    pub(crate) cache_from: Vec<String>,
+    /// Put results into a cache: type=registry|local|inline|gha,… (BuildKit engines)
+    #[arg(long, value_name = "type=…")]
+    pub(crate) cache_to: Vec<String>,
     /// How new layers are compressed
     #[arg(long, value_enum, default_value_t = LayerCompression::Gzip)]
     pub(crate) compression: LayerCompression,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use diag::{Diagnostic, codes};
-use engine::SecretId;
+use engine::{CacheSpec, SecretId};
 use oci::Platform;
 use oci::layer::compress::Compression;
 use secrecy::SecretSlice;
@@ -13,8 +13,8 @@ use super::arguments::{Build, LayerCompression};
 use super::output::{self, Finished};
 use crate::cli::Failure;
 use crate::pipeline::{
-    ImageName, ImageOptions, Locking, Naming, OutputSpec, Product, Session, build_base, build_image, ensure_locked,
-    push_image, record_bases,
+    ImageName, ImageOptions, Locking, Naming, OutputSpec, Product, Session, SolveOptions, build_base, build_image,
+    ensure_locked, push_image, record_bases,
 };
 use crate::settings::Settings;
 use crate::ui::Printer;
@@ -64,7 +64,17 @@ impl Request {
             LayerCompression::Zstd => Compression::Zstd,
             LayerCompression::None => Compression::None,
         };
-        let options = ImageOptions { compression, no_cache: arguments.no_cache, secrets: secrets(&arguments.secret)? };
+        let caches = |words: &[String], place| {
+            words.iter().map(|word| CacheSpec::parse(word, place)).collect::<Result<Vec<CacheSpec>, _>>()
+        };
+        let solve = SolveOptions {
+            no_cache: arguments.no_cache,
+            secrets: secrets(&arguments.secret)?,
+            agents: agents(&arguments.ssh, settings)?,
+            cache_from: caches(&arguments.cache_from, "src")?,
+            cache_to: caches(&arguments.cache_to, "dest")?,
+        };
+        let options = ImageOptions { compression, solve };
         Ok(Self {
             platforms: platforms.into_iter().collect(),
             options,
@@ -98,6 +108,21 @@ fn secrets(words: &[String]) -> Result<BTreeMap<SecretId, SecretSlice<u8>>, Fail
     words.iter().map(read).collect()
 }
 
+/// `ID=SOCKET`, or `ID` for the agent of this session.
+fn agents(words: &[String], settings: &Settings) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let read = |word: &String| match word.split_once('=') {
+        Some((id, socket)) if !id.is_empty() && !socket.is_empty() => Ok((id.to_owned(), PathBuf::from(socket))),
+        Some(_) => Err(Diagnostic::new(codes::cli::USAGE, format!("`{word}` is not ID=SOCKET")).into()),
+        None => match &settings.variables.ssh_agent {
+            Some(socket) => Ok((word.clone(), socket.clone())),
+            None => Err(Diagnostic::new(codes::cli::USAGE, "no SSH agent is running: SSH_AUTH_SOCK is not set")
+                .help("start one with `ssh-agent`, or name its socket: `--ssh default=SOCKET`")
+                .into()),
+        },
+    };
+    words.iter().map(read).collect()
+}
+
 /// Builds one target. Where the archive has replaced what the lock pins, and the lock may change, just that is resolved
 /// anew, said loudly, and the build tried once more.
 async fn one(session: &Session, target: &Target, request: &Request, printer: &Printer) -> Result<Finished, Failure> {
@@ -124,7 +149,7 @@ async fn attempt(
 ) -> Result<Finished, Failure> {
     let say = |changes: Vec<String>| changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
     let platforms = match &request.platforms[..] {
-        [] => vec![session.build_platform()],
+        [] => vec![session.platform()],
         platforms => platforms.to_vec(),
     };
     let (built, workspace, lock) = match target {
@@ -153,7 +178,7 @@ async fn attempt(
     };
     let mut exported = Vec::new();
     for output in &outputs {
-        exported.push(crate::pipeline::export(session, &product, &name, output).await?);
+        exported.push(crate::pipeline::export(session, &product, &name, output, &request.options.solve).await?);
     }
     let pushed = if request.push {
         push_image(session, product.root().clone(), &name.destinations()?, request.insecure).await?

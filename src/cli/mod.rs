@@ -18,11 +18,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use diag::{Diagnostic, Reported as _, codes};
-use engine::userns;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::Session;
+use crate::pipeline::{Seat, Session};
 use crate::settings::Settings;
 use crate::ui::progress::View;
 use crate::ui::{self, ColorChoice, Environment, ErrorFormat, Printer, Verbosity};
@@ -76,7 +75,7 @@ fn parse(mut words: Vec<std::ffi::OsString>) -> Result<Arguments, clap::Error> {
                 .any(|verb| verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word))
     };
     // Options before the first word belong to the program or to `build`, which takes the same ones.
-    let options_with_value = ["--store", "--color", "--error-format", "--progress"];
+    let options_with_value = ["--store", "--color", "--engine", "--builder", "--error-format", "--progress"];
     let mut index = 1;
     while let Some(word) = words.get(index).and_then(|word| word.to_str()) {
         if !word.starts_with('-') {
@@ -134,7 +133,7 @@ fn run_async<T>(
     jobs: Option<u16>,
     work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    userns::enter(userns::Ids::Widest)?;
+    let seat = Seat::take(&settings.engine)?;
     let view = View::open(printer, settings.progress);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -143,7 +142,7 @@ fn run_async<T>(
         .map_err(|error| Diagnostic::new(codes::cli::BUG, "no threads can be started").caused_by(&error))?;
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
-        let session = Session::open(settings, view.progress(), cancel.clone(), jobs)?;
+        let session = Session::open(settings, seat, view.progress(), cancel.clone(), jobs).await?;
         let signals = tokio::spawn(cancel_on_signal(cancel.clone()));
         let result = work(&session).await;
         signals.abort();

@@ -37,7 +37,7 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
         super::run_async(settings, printer, None, async |session| {
             let locking = Locking::Locked;
             let (lock, _) = ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await?;
-            let (platform, options) = (session.build_platform(), ImageOptions::default());
+            let (platform, options) = (session.platform(), ImageOptions::default());
             let built = build_image(session, &workspace, &loaded, &lock, platform, &options).await?;
             let name = ImageName::of(&built.plan, &naming)?;
             push_image(session, built.image.manifest.clone(), &name.destinations()?, insecure).await

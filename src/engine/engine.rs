@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use diag::progress::Progress;
-use diag::{Diagnostic, Reported, codes};
+use diag::{Code, Diagnostic, Reported};
 use oci::Platform;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ pub trait Engine: Send + Sync {
 pub struct Unavailable {
     /// The engine's name.
     pub engine: &'static str,
+    /// What kind of failure it is, such as [`diag::codes::engine::UNREACHABLE`].
+    pub code: Code,
     /// What is missing, one line.
     pub why: String,
     /// How to mend it, one line each; may be empty.
@@ -61,7 +63,7 @@ pub struct Unavailable {
 
 impl Reported for Unavailable {
     fn diagnostic(&self) -> Diagnostic {
-        let diagnostic = Diagnostic::new(codes::engine::UNAVAILABLE, self.to_string());
+        let diagnostic = Diagnostic::new(self.code, self.to_string());
         self.fix.iter().fold(diagnostic, Diagnostic::help)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use diag::codes;
 use diag::progress::{Event, Progress, Sink, TaskId};
 use llb::{Cap, Definition, Op};
 use oci::Platform;
@@ -71,7 +72,7 @@ impl Fleet {
             let needed: Vec<Platform> = needed.into_iter().collect();
             let why = format!("no node runs steps for {}: {}", list(&needed), refusals.join("; "));
             let fix = vec!["name a builder for it: `--builder URL,platform=OS/ARCH`".to_owned()];
-            return Err(Unavailable { engine: NAME, why, fix });
+            return Err(Unavailable { engine: NAME, code: codes::engine::UNAVAILABLE, why, fix });
         }
         fitting.sort_by_key(|(rank, _)| *rank);
         Ok(fitting.into_iter().map(|(_, node)| node).collect())
@@ -105,7 +106,7 @@ impl Engine for Fleet {
                 Err(unavailable) => why.push(format!("{}: {}", node.name, unavailable.why)),
             }
         }
-        Err(Unavailable { engine: NAME, why: why.join("; "), fix: Vec::new() })
+        Err(Unavailable { engine: NAME, code: codes::engine::UNAVAILABLE, why: why.join("; "), fix: Vec::new() })
     }
 
     /// What every node that answers has, so that a solve may move from one to another.

@@ -18,5 +18,7 @@ pub use engine::{Engine, Unavailable};
 pub use error::{EngineError, FailedVertex, MissingCapability, SolveError, VertexError};
 pub use llb::SecretId;
 pub use outcome::{CacheStats, Material, MaterialContent, SolveOutcome, Solved, SolvedImage, SolvedLayer};
-pub use request::{CacheKind, CacheSpec, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest};
+pub use request::{
+    CacheKind, CacheSpec, CacheSpecError, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest,
+};
 pub use step::{LastLines, StepFailure};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use diag::{Diagnostic, Reported, codes};
 use oci::layer::compress::Compression;
 use oci::{ContainerConfig, History, Platform};
 use secrecy::SecretSlice;
@@ -67,6 +68,8 @@ pub enum CacheKind {
 }
 
 impl CacheKind {
+    const ALL: [Self; 4] = [Self::Registry, Self::Local, Self::Inline, Self::Gha];
+
     /// BuildKit's name of it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +78,57 @@ impl CacheKind {
             Self::Local => "local",
             Self::Inline => "inline",
             Self::Gha => "gha",
+        }
+    }
+}
+
+/// A text that is no cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CacheSpecError {
+    /// A part is not `name=value`.
+    #[error("`{0}` is not `type=TYPE[,NAME=VALUE…]`")]
+    Form(String),
+    /// The type is not known.
+    #[error("`{0}` is not a type of cache")]
+    Kind(String),
+    /// It lacks what says where it is.
+    #[error("a cache of `type={0}` needs `{1}=…`")]
+    Lacks(&'static str, &'static str),
+}
+
+impl Reported for CacheSpecError {
+    fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::new(codes::cli::USAGE, self.to_string()).help(
+            "caches are `type=registry,ref=NAME`, `type=local,src=DIR` (or `dest=DIR`), `type=inline`, `type=gha`",
+        )
+    }
+}
+
+impl CacheSpec {
+    /// Reads what docker and buildctl take, such as `type=registry,ref=ghcr.io/owner/cache`. A word alone is the name
+    /// of a cache in a registry. `place` is the attribute that says where a local one is: `src` or `dest`.
+    ///
+    /// # Errors
+    /// [`CacheSpecError`].
+    pub fn parse(text: &str, place: &'static str) -> Result<Self, CacheSpecError> {
+        if !text.is_empty() && !text.contains(['=', ',']) {
+            let attributes = BTreeMap::from([("ref".to_owned(), text.to_owned())]);
+            return Ok(Self { kind: CacheKind::Registry, attributes });
+        }
+        let parts =
+            text.split(',').map(|part| part.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut attributes =
+            parts.collect::<Option<BTreeMap<_, _>>>().ok_or_else(|| CacheSpecError::Form(text.to_owned()))?;
+        let kind = attributes.remove("type").ok_or_else(|| CacheSpecError::Form(text.to_owned()))?;
+        let kind = CacheKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or(CacheSpecError::Kind(kind))?;
+        let needed = match kind {
+            CacheKind::Registry => Some("ref"),
+            CacheKind::Local => Some(place),
+            CacheKind::Inline | CacheKind::Gha => None,
+        };
+        match needed.filter(|needed| attributes.get(*needed).is_none_or(String::is_empty)) {
+            Some(needed) => Err(CacheSpecError::Lacks(kind.as_str(), needed)),
+            None => Ok(Self { kind, attributes }),
         }
     }
 }
@@ -124,4 +178,25 @@ pub enum FilesOutput {
     Directory(PathBuf),
     /// Into a tar archive at this path.
     Tar(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_are_written_as_docker_has_them() {
+        let parse = |text: &str| CacheSpec::parse(text, "src");
+        let registry = |name: &str| CacheSpec {
+            kind: CacheKind::Registry,
+            attributes: BTreeMap::from([("ref".to_owned(), name.to_owned())]),
+        };
+        assert_eq!(parse("ghcr.io/a/b:cache"), Ok(registry("ghcr.io/a/b:cache")));
+        assert_eq!(parse("ref=a/b,type=registry"), Ok(registry("a/b")));
+        assert_eq!(parse("type=inline").map(|spec| spec.kind), Ok(CacheKind::Inline));
+        assert_eq!(parse("type=local,dest=x"), Err(CacheSpecError::Lacks("local", "src")));
+        assert_eq!(parse("type=s3"), Err(CacheSpecError::Kind("s3".to_owned())));
+        assert_eq!(parse("a=b"), Err(CacheSpecError::Form("a=b".to_owned())));
+        assert_eq!(parse(""), Err(CacheSpecError::Form(String::new())));
+    }
 }

@@ -1,13 +1,12 @@
 //! Base images: each built once, then known by its plan.
 
-use engine::Solved;
 use oci::Digest;
 use plan::{BaseImages, DebianLayers, LockedBase};
 use recipe::{DebianRequest, Lock};
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key};
 
-use super::image::{Contexts, solve_image};
+use super::solve::{Contexts, SolveOptions, Work};
 use super::{Session, layers};
 use crate::cli::Failure;
 
@@ -63,10 +62,8 @@ async fn build_base(
     {
         return Ok(known.manifest);
     }
-    let outcome =
-        solve_image(session, lowered.definition, &Contexts::default(), plan.platform, plan.image.epoch, output, false)
-            .await?;
-    let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
+    let work = Work::of(&plan, lowered, Contexts::new());
+    let image = work.image(session, output, &SolveOptions::default()).await?;
     let blobs = [image.manifest.digest, image.config.digest].into_iter();
     let blobs = blobs.chain(image.layers.iter().map(|layer| layer.descriptor.digest)).collect();
     store.put_record(Bucket::Bases, &key, &KnownBase { manifest: image.manifest.digest, blobs })?;

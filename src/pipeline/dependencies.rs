@@ -9,7 +9,8 @@ use plan::{LockedRecipe, Plan};
 use recipe::{Language, Lock, LockedDependencies, Recipe, SourceSpec};
 
 use super::Session;
-use super::image::{self, solve_files};
+use super::image;
+use super::solve::{SolveOptions, Work};
 use crate::cli::Failure;
 use crate::workspace::{LoadedRecipe, RecipeDirectory, Workspace, WorkspaceError, write_atomically};
 
@@ -98,15 +99,14 @@ pub(crate) async fn resolve(
     };
     let project = workspace.project()?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, Vec::new())?;
-    let prepared = image::prepare(session, workspace, loaded, locked, lock, session.build_platform()).await?;
-    let plan = Plan::resolution(&prepared.locked, &prepared.ground.images, session.build_platform())?;
+    let prepared = image::prepare(session, workspace, loaded, locked, lock, session.platform()).await?;
+    let plan = Plan::resolution(&prepared.locked, &prepared.ground.images, session.platform())?;
     let plan = plan.expect("only recipes whose language has a lock file come here");
     let lowered = plan.lower();
     let out: PathBuf = session.scratch().join("resolution");
-    let mut contexts = prepared.contexts.clone();
-    contexts.retain(|name, _| lowered.contexts.contains(name));
-    let output = FilesOutput::Directory(out.clone());
-    solve_files(session, lowered.definition, &contexts, plan.platform, plan.image.epoch, output, true).await?;
+    let work = Work::of(&plan, lowered, prepared.contexts.clone());
+    let options = SolveOptions { no_cache: true, ..SolveOptions::default() };
+    work.files(session, FilesOutput::Directory(out.clone()), &options).await?;
     let path = out.join(FILE);
     let text = std::fs::read(&path).map_err(|source| WorkspaceError::Read { path, source })?;
     write_atomically(&directory.join(relative_file(&loaded.recipe)), &text)?;

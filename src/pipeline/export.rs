@@ -7,9 +7,8 @@ use std::str::FromStr;
 use diag::{Diagnostic, Reported, codes};
 use engine::FilesOutput;
 
-use super::image::solve_files;
 use super::layout::{Export, docker_form};
-use super::{Built, ImageName, Product, Session, docker};
+use super::{ImageName, Product, Session, SolveOptions, docker};
 use crate::cli::Failure;
 
 /// What becomes of an image, `--output`.
@@ -130,6 +129,7 @@ pub async fn export(
     product: &Product,
     name: &ImageName,
     output: &OutputSpec,
+    options: &SolveOptions,
 ) -> Result<Exported, Failure> {
     let image = Export::new(session, product.root(), name);
     match output {
@@ -156,13 +156,13 @@ pub async fn export(
                     [_] => destination.clone(),
                     _ => destination.join(built.plan.platform.to_string().replace('/', "_")),
                 };
-                files(session, built, FilesOutput::Directory(directory)).await?;
+                built.work.files(session, FilesOutput::Directory(directory), options).await?;
             }
             Ok(Exported::Files(destination.clone()))
         }
         OutputSpec::Tar { destination } => match product.images() {
             [built] => {
-                files(session, built, FilesOutput::Tar(destination.clone())).await?;
+                built.work.files(session, FilesOutput::Tar(destination.clone()), options).await?;
                 Ok(Exported::Files(destination.clone()))
             }
             _ => Err(Diagnostic::new(codes::cli::USAGE, "a tar archive of files holds one platform's")
@@ -170,20 +170,6 @@ pub async fn export(
                 .into()),
         },
     }
-}
-
-async fn files(session: &Session, built: &Built, output: FilesOutput) -> Result<(), Failure> {
-    solve_files(
-        session,
-        built.definition.clone(),
-        &built.contexts,
-        built.plan.platform,
-        built.plan.image.epoch,
-        output,
-        false,
-    )
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use diag::{Diagnostic, codes};
-use engine::Solved;
 use oci::Platform;
 use oci::layer::compress::Compression;
 use plan::{FRONTEND_BASE, PROGRAM_CONTEXT, Plan};
 use recipe::{Lock, Name};
 
-use super::image::{Contexts, image_output, solve_image};
-use super::{Built, Session, bases};
+use super::image::image_output;
+use super::solve::{Contexts, Work};
+use super::{Built, Session, SolveOptions, bases};
 use crate::cli::Failure;
 use crate::workspace::Workspace;
 
@@ -37,11 +37,10 @@ pub async fn build_frontend(
     let ground = bases::lay_ground(session, lock, &chain, None).await?;
     let base = chain.last().expect("a chain holds at least the base asked for");
     let plan = Plan::frontend(base, &ground.images, crate::frontend::VERB, env!("CARGO_PKG_VERSION"));
-    let definition = plan.lower().definition;
     let contexts = Contexts::from([(context.to_owned(), directory)]);
     let output = image_output(&plan, Compression::default());
-    let outcome =
-        solve_image(session, definition.clone(), &contexts, platform, plan.image.epoch, output, false).await?;
-    let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
-    Ok(Built { plan, definition, contexts, image })
+    let lowered = plan.lower();
+    let work = Work::of(&plan, lowered, contexts);
+    let image = work.image(session, output, &SolveOptions::default()).await?;
+    Ok(Built { plan, work, image })
 }

@@ -1,37 +1,27 @@
 //! From a recipe to its image in the store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use diag::{Diagnostic, codes};
-use engine::{ContextSpec, ImageOutput, Layout, Output, SecretId, SolveOutcome, SolveRequest, Solved, SolvedImage};
+use engine::{ImageOutput, SolvedImage};
 use oci::layer::compress::Compression;
 use oci::{History, Platform};
 use plan::{Build, Epoch, LockedRecipe, Lowered, Plan};
 use recipe::{Lock, Name, SourceSpec};
-use secrecy::SecretSlice;
 
 use super::bases::Ground;
+use super::solve::{Contexts, SolveOptions, Work};
 use super::{Session, bases};
 use crate::cli::Failure;
 use crate::workspace::{LoadedRecipe, Workspace};
-
-/// The store's name in `oci-layout://` sources.
-pub(crate) const STORE_NAME: &str = plan::STORE_LAYOUT;
-
-/// Directories behind local sources, by name.
-pub(crate) type Contexts = BTreeMap<String, PathBuf>;
 
 /// What the user says about one build.
 #[derive(Clone, Debug, Default)]
 pub struct ImageOptions {
     /// How new layers are compressed.
     pub compression: Compression,
-    /// Whether every step runs.
-    pub no_cache: bool,
-    /// Secrets for steps that ask for them.
-    pub secrets: BTreeMap<SecretId, SecretSlice<u8>>,
+    /// What steps are given.
+    pub solve: SolveOptions,
 }
 
 /// An image in the store, and the plan it was built from.
@@ -39,10 +29,8 @@ pub struct ImageOptions {
 pub struct Built {
     /// The plan.
     pub plan: Plan,
-    /// Its LLB.
-    pub(crate) definition: llb::Definition,
-    /// The directories it takes files from.
-    pub(crate) contexts: Contexts,
+    /// Its graph.
+    pub(crate) work: Work,
     /// The image.
     pub image: SolvedImage,
 }
@@ -72,15 +60,9 @@ pub async fn build_image(
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
     let (plan, lowered) = lower(session, &prepared, platform)?;
     let output = image_output(&plan, options.compression);
-    let mut contexts = prepared.contexts;
-    contexts.retain(|name, _| lowered.contexts.contains(name));
-    let request = Request { contexts: &contexts, secrets: &options.secrets, no_cache: options.no_cache };
-    let epoch = plan.image.epoch;
-    let definition = lowered.definition;
-    let output = Output::Image(Box::new(output));
-    let outcome = solve(session, definition.clone(), platform, epoch, output, request).await?;
-    let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
-    Ok(Built { plan, definition, contexts, image })
+    let work = Work::of(&plan, lowered, prepared.contexts);
+    let image = work.image(session, output, &options.solve).await?;
+    Ok(Built { plan, work, image })
 }
 
 /// Builds a base's image, and those below it.
@@ -96,11 +78,9 @@ pub async fn build_base(
 ) -> Result<Built, Failure> {
     let (plan, lowered) = lower_base(session, workspace, name, lock, platform).await?;
     let output = image_output(&plan, Compression::default());
-    let (definition, contexts) = (lowered.definition, Contexts::new());
-    let outcome =
-        solve_image(session, definition.clone(), &contexts, platform, plan.image.epoch, output, false).await?;
-    let Solved::Image(image) = outcome.result else { unreachable!("an image was asked for") };
-    Ok(Built { plan, definition, contexts, image })
+    let work = Work::of(&plan, lowered, Contexts::new());
+    let image = work.image(session, output, &SolveOptions::default()).await?;
+    Ok(Built { plan, work, image })
 }
 
 /// The plan and LLB of a base's image. What it stands on is built if it is not there.
@@ -148,7 +128,7 @@ pub(crate) async fn prepare<'a>(
     lock: &Lock,
     platform: Platform,
 ) -> Result<Prepared<'a>, Failure> {
-    let bases = locked.bases(session.build_platform(), platform)?;
+    let bases = locked.bases(session.build_platform(platform), platform)?;
     let ground = bases::lay_ground(session, lock, &bases, locked.packages(platform)).await?;
     let directory = loaded.directory.on_disk(session.store())?;
     let mut contexts = Contexts::from([
@@ -170,7 +150,7 @@ pub(crate) async fn prepare<'a>(
 
 fn lower(session: &Session, prepared: &Prepared<'_>, platform: Platform) -> Result<(Plan, Lowered), Failure> {
     let epoch = source_date_epoch(session)?.unwrap_or_else(|| prepared.locked.epoch());
-    let build = Build { build: session.build_platform(), target: platform, epoch };
+    let build = Build { build: session.build_platform(platform), target: platform, epoch };
     let plan = Plan::image(&prepared.locked, &prepared.ground.images, &prepared.ground.layers, build)?;
     let lowered = plan.lower();
     Ok((plan, lowered))
@@ -219,65 +199,4 @@ pub(crate) fn image_output(plan: &Plan, compression: Compression) -> ImageOutput
         history: plan.image.history.iter().map(line).collect(),
         annotations: BTreeMap::new(),
     }
-}
-
-struct Request<'a> {
-    contexts: &'a Contexts,
-    secrets: &'a BTreeMap<SecretId, SecretSlice<u8>>,
-    no_cache: bool,
-}
-
-async fn solve(
-    session: &Session,
-    definition: llb::Definition,
-    platform: Platform,
-    epoch: Epoch,
-    output: Output,
-    Request { contexts, secrets, no_cache }: Request<'_>,
-) -> Result<SolveOutcome, Failure> {
-    let contexts = contexts.iter().map(|(name, root)| (name.clone(), ContextSpec { root: root.clone() })).collect();
-    let mut all_secrets = session.certificates();
-    all_secrets.extend(secrets.iter().map(|(id, value)| (id.clone(), value.clone())));
-    let request = SolveRequest {
-        definition: Arc::new(definition),
-        platform,
-        contexts,
-        layouts: BTreeMap::from([(STORE_NAME.to_owned(), Layout::Store(session.store().clone()))]),
-        secrets: all_secrets,
-        agents: BTreeMap::new(),
-        cache_from: Vec::new(),
-        cache_to: Vec::new(),
-        output,
-        no_cache,
-        source_date_epoch: Some(epoch.0),
-    };
-    Ok(session.engine().solve(request, session.progress().clone(), session.cancel().clone()).await?)
-}
-
-/// Solves for an image, without secrets of the user's.
-pub(crate) async fn solve_image(
-    session: &Session,
-    definition: llb::Definition,
-    contexts: &Contexts,
-    platform: Platform,
-    epoch: Epoch,
-    output: ImageOutput,
-    no_cache: bool,
-) -> Result<SolveOutcome, Failure> {
-    let request = Request { contexts, secrets: &BTreeMap::new(), no_cache };
-    solve(session, definition, platform, epoch, Output::Image(Box::new(output)), request).await
-}
-
-/// Solves for files, without secrets of the user's.
-pub(crate) async fn solve_files(
-    session: &Session,
-    definition: llb::Definition,
-    contexts: &Contexts,
-    platform: Platform,
-    epoch: Epoch,
-    output: engine::FilesOutput,
-    no_cache: bool,
-) -> Result<SolveOutcome, Failure> {
-    let request = Request { contexts, secrets: &BTreeMap::new(), no_cache };
-    solve(session, definition, platform, epoch, Output::Files(output), request).await
 }

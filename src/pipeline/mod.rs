@@ -3,6 +3,7 @@
 mod bases;
 mod dependencies;
 mod docker;
+mod engines;
 mod export;
 mod frontend_image;
 mod image;
@@ -15,9 +16,11 @@ mod product;
 mod publish;
 mod push;
 mod session;
+mod solve;
 
 pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
 pub use docker::endpoint as docker_endpoint;
+pub use engines::{EngineSettings, Seat, Wish};
 pub use export::{Exported, OutputSpec, OutputSpecError, export};
 pub use frontend_image::build_frontend;
 pub(crate) use image::image_output;
@@ -31,6 +34,7 @@ pub use product::Product;
 pub use publish::{PublishOptions, publish, record_bases};
 pub use push::{Pushed, push_image};
 pub use session::Session;
+pub use solve::SolveOptions;
 
 use diag::{Diagnostic, codes};
 

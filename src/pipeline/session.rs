@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use diag::progress::Progress;
 use diag::{Diagnostic, codes};
@@ -17,6 +17,7 @@ use secrecy::SecretSlice;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use super::engines::{self, Seat};
 use crate::cli::Failure;
 use crate::settings::Settings;
 
@@ -27,30 +28,24 @@ pub struct Session {
     downloader: Downloader,
     progress: Progress,
     cancel: CancellationToken,
-    engine: Box<dyn Engine>,
-    build_platform: Platform,
+    engine: Arc<dyn Engine>,
+    /// What the engine runs natively; never empty.
+    platforms: Vec<Platform>,
     scratch: OnceLock<PathBuf>,
 }
 
 impl Session {
-    /// Opens the store and readies the engine. Touches no network.
+    /// Opens the store and readies the engine. Touches no network but for an engine that is elsewhere.
     ///
     /// # Errors
-    /// A store that cannot be used, a bad mirror, a machine nothing can be built on.
-    pub fn open(
+    /// A store that cannot be used, a bad mirror, no engine that works.
+    pub async fn open(
         settings: &Settings,
+        seat: Seat,
         progress: Progress,
         cancel: CancellationToken,
         jobs: Option<u16>,
     ) -> Result<Self, Failure> {
-        let Some(build_platform) = Platform::host() else {
-            return Err(Diagnostic::new(
-                codes::engine::UNAVAILABLE,
-                "clawbuild does not build on this kind of machine",
-            )
-            .help("use Linux on x86-64, 64-bit Arm or 64-bit RISC-V")
-            .into());
-        };
         let store = Store::open(&settings.store)?;
         let mirrors = Mirrors::new(settings.mirrors.clone()).map_err(|error| {
             Failure::from(
@@ -60,19 +55,38 @@ impl Session {
         let http = Http::new(HttpSettings { mirrors, offline: settings.offline, ..HttpSettings::default() });
         let downloader = Downloader::new(http, store.clone());
         let keychain = Keychain::from_environment(|name| std::env::var_os(name));
-        let images = Images::new(downloader.clone(), ImageSettings { keychain, ..ImageSettings::default() });
+        let images =
+            Images::new(downloader.clone(), ImageSettings { keychain: keychain.clone(), ..ImageSettings::default() });
         let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let jobs = jobs.and_then(|jobs| NonZeroUsize::new(usize::from(jobs))).unwrap_or(processors);
-        let options = EmbeddedOptions { jobs, downloader: downloader.clone(), images, helper: None };
-        let engine = Embedded::new(store.clone(), options)?;
+        let engine: Arc<dyn Engine> = match seat {
+            Seat::Here => {
+                let options = EmbeddedOptions { jobs, downloader: downloader.clone(), images, helper: None };
+                Arc::new(Embedded::new(store.clone(), options)?)
+            }
+            Seat::Elsewhere { why } => {
+                let client = engines::Client { store: store.clone(), images, keychain };
+                let connecting = client.connect(&settings.engine, why);
+                tokio::select! {
+                    engine = connecting => engine?,
+                    () = cancel.cancelled() => return Err(super::interrupted()),
+                }
+            }
+        };
+        let platforms = engine.platforms().await?;
+        if platforms.is_empty() {
+            let message = "the engine builds for no platform that clawbuild knows";
+            let help = "use one for Linux on x86-64, 64-bit Arm or 64-bit RISC-V";
+            return Err(Diagnostic::new(codes::engine::UNAVAILABLE, message).help(help).into());
+        }
         Ok(Self {
             settings: settings.clone(),
             store,
             downloader,
             progress,
             cancel,
-            engine: Box::new(engine),
-            build_platform,
+            engine,
+            platforms,
             scratch: OnceLock::new(),
         })
     }
@@ -125,10 +139,17 @@ impl Session {
         &*self.engine
     }
 
-    /// The platform steps run on.
+    /// The platform images are for unless told otherwise: the engine's own.
     #[must_use]
-    pub fn build_platform(&self) -> Platform {
-        self.build_platform
+    pub fn platform(&self) -> Platform {
+        self.platforms[0]
+    }
+
+    /// The platform whose steps make an image for `target`: that itself where the engine runs it natively; nothing is
+    /// emulated.
+    #[must_use]
+    pub fn build_platform(&self, target: Platform) -> Platform {
+        if self.platforms.contains(&target) { target } else { self.platform() }
     }
 
     /// A directory for files laid out for this run, on the store's filesystem.

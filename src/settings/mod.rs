@@ -5,10 +5,12 @@ mod variables;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use buildkit::address::BuilderArgument;
 use diag::{Diagnostic, Source, codes};
 use serde::Deserialize;
 
 use crate::cli::Failure;
+use crate::pipeline::{EngineSettings, Wish};
 use crate::ui::progress::Mode;
 pub use variables::Variables;
 
@@ -17,6 +19,8 @@ pub use variables::Variables;
 pub struct Settings {
     /// Where everything between runs is kept.
     pub store: PathBuf,
+    /// What runs steps.
+    pub engine: EngineSettings,
     /// Whether the network is off.
     pub offline: bool,
     /// Whether the lock must not change.
@@ -58,6 +62,7 @@ impl Settings {
         mirrors.extend(variables.mirrors()?);
         Ok(Self {
             store,
+            engine: engine(global, &variables)?,
             offline: global.offline || variables.offline,
             locked: global.locked,
             progress: global.progress.as_deref().and_then(Mode::parse).unwrap_or_default(),
@@ -65,6 +70,23 @@ impl Settings {
             variables,
         })
     }
+}
+
+/// The command line's builders, or else the environment's one.
+fn engine(global: &crate::cli::Global, variables: &Variables) -> Result<EngineSettings, Failure> {
+    let wish = match global.engine.as_ref().or(variables.engine.as_ref()) {
+        None => Wish::Any,
+        Some(name) => Wish::parse(name).ok_or_else(|| {
+            Diagnostic::new(codes::cli::SETTINGS, format!("CLAWBUILD_ENGINE names no engine: `{name}`"))
+                .help("engines are auto, embedded, docker and buildkit")
+        })?,
+    };
+    let named = match (&global.builder[..], wish) {
+        ([], Wish::Any | Wish::BuildKit) => variables.buildkit_host.as_slice(),
+        (builders, _) => builders,
+    };
+    let builders = named.iter().map(|builder| builder.parse()).collect::<Result<Vec<BuilderArgument>, _>>()?;
+    Ok(EngineSettings { wish, builders })
 }
 
 fn user_file(variables: &Variables) -> Result<UserFile, Failure> {

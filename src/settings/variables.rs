@@ -12,6 +12,10 @@ use crate::cli::Failure;
 pub struct Variables {
     /// `CLAWBUILD_STORE`: as `--store`.
     pub store: Option<PathBuf>,
+    /// `CLAWBUILD_ENGINE`: as `--engine`.
+    pub engine: Option<String>,
+    /// `BUILDKIT_HOST`: as `--builder`.
+    pub buildkit_host: Option<String>,
     /// `CLAWBUILD_OFFLINE`: as `--offline`, unless empty or `0`.
     pub offline: bool,
     /// `CLAWBUILD_MIRRORS`: `PREFIX=REPLACEMENT` pairs separated by spaces.
@@ -20,6 +24,8 @@ pub struct Variables {
     pub source_date_epoch: Option<String>,
     /// `GITHUB_REPOSITORY_OWNER`: whose packages are pushed from GitHub Actions.
     pub github_owner: Option<String>,
+    /// `SSH_AUTH_SOCK`: the socket of the user's SSH agent.
+    pub ssh_agent: Option<PathBuf>,
     /// `SSL_CERT_FILE`: the certificates this machine trusts.
     pub certificates: Option<PathBuf>,
     home: Option<PathBuf>,
@@ -35,10 +41,13 @@ impl Variables {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             store: path("CLAWBUILD_STORE"),
+            engine: text("CLAWBUILD_ENGINE"),
+            buildkit_host: text("BUILDKIT_HOST"),
             offline: text("CLAWBUILD_OFFLINE").is_some_and(|value| value != "0"),
             mirrors: text("CLAWBUILD_MIRRORS"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             github_owner: text("GITHUB_REPOSITORY_OWNER"),
+            ssh_agent: path("SSH_AUTH_SOCK"),
             certificates: path("SSL_CERT_FILE"),
             home: path("HOME"),
             // The specification tells to ignore relative ones.

@@ -60,8 +60,8 @@ impl Engine for Embedded {
         match crate::userns::probe() {
             Ok(_) => Ok(()),
             Err(error) => {
-                let fix = diag::Reported::diagnostic(&error).help;
-                Err(Unavailable { engine: NAME, why: error.to_string(), fix })
+                let diag::Diagnostic { code, help, .. } = diag::Reported::diagnostic(&error);
+                Err(Unavailable { engine: NAME, code, why: error.to_string(), fix: help })
             }
         }
     }

@@ -158,7 +158,7 @@ fn unavailable(error: impl std::error::Error) -> Unavailable {
         why = format!("{why}: {cause}");
         source = cause.source();
     }
-    Unavailable { engine: super::NAME, why, fix: Vec::new() }
+    Unavailable { engine: super::NAME, code: diag::codes::engine::UNAVAILABLE, why, fix: Vec::new() }
 }
 
 /// Who owns the files of a tree is kept as the kernel of this user namespace sees it, or in attributes beside the files.
