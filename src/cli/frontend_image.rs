@@ -7,7 +7,7 @@ use super::arguments::FrontendImage;
 use super::output::{self, Finished};
 use crate::cli::Failure;
 use crate::pipeline::{
-    ImageName, Locking, Naming, OutputSpec, Product, build_frontend, ensure_locked, export, push_image,
+    ImageName, Locking, Naming, OutputSpec, Product, SolveOptions, build_frontend, ensure_locked, export, push_image,
 };
 use crate::settings::Settings;
 use crate::ui::Printer;
@@ -43,7 +43,7 @@ pub(crate) fn frontend_image(settings: &Settings, arguments: &FrontendImage, pri
         let name = ImageName::of(&product.first().plan, &naming)?;
         let mut exported = Vec::new();
         for output in &outputs {
-            exported.push(export(session, &product, &name, output).await?);
+            exported.push(export(session, &product, &name, output, &SolveOptions::default()).await?);
         }
         let pushed = match arguments.push {
             true => {

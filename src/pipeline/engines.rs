@@ -12,7 +12,7 @@ use buildkit::{BuildKit, BuildKitOptions};
 use diag::{Diagnostic, Reported as _, codes};
 use engine::fleet::{Fleet, Node};
 use engine::userns::{self, Ids, Unusable};
-use engine::{Engine, Unavailable};
+use engine::Engine;
 use registry::image::{Images, Keychain};
 use store::Store;
 
