@@ -1,0 +1,54 @@
+//! What can be wrong with where Docker is said to be, and with what it answers.
+
+use diag::{Diagnostic, Reported, codes};
+
+use crate::address::AddressProblem;
+use crate::transport::DialError;
+
+/// Why a text is no Docker daemon's address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointProblem {
+    /// There is no `://` in it.
+    #[error("it has no scheme")]
+    NoScheme,
+    /// A scheme that is not supported.
+    #[error("`{0}` is not supported, only unix, tcp and ssh are")]
+    Scheme(String),
+    /// A socket's path does not begin at the root.
+    #[error("the socket's path is not absolute")]
+    RelativePath,
+    /// A part of it is not well formed.
+    #[error(transparent)]
+    Address(AddressProblem),
+    /// Certificates are not to be checked.
+    #[error("it switches off that the daemon's certificate is checked, which clawbuild does not do")]
+    Unverified,
+}
+
+/// Docker did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It answered with an error, or not as Docker does.
+    #[error("Docker at {endpoint} does not {action}")]
+    Api {
+        /// Where it is.
+        endpoint: String,
+        /// What was asked, as an infinitive.
+        action: String,
+        /// What it answered.
+        #[source]
+        source: bollard::errors::Error,
+    },
+}
+
+impl Reported for DockerError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Dial(error) => error.diagnostic(),
+            Self::Api { .. } => Diagnostic::new(codes::engine::BUILDER, self.to_string()).caused_by(self),
+        }
+    }
+}
