@@ -2,6 +2,7 @@
 
 use diag::{Diagnostic, Reported, codes};
 
+use super::Endpoint;
 use crate::address::AddressProblem;
 use crate::transport::DialError;
 
@@ -31,6 +32,25 @@ pub enum DockerError {
     /// It cannot be reached.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// It saved an image that cannot be understood.
+    #[error("the image {image} that Docker saved cannot be read")]
+    Saved {
+        /// The image.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It made something else than it was asked for.
+    #[error("Docker at {endpoint} made {found}, not {expected}")]
+    Unexpected {
+        /// Where it is.
+        endpoint: String,
+        /// What it made.
+        found: String,
+        /// What it should have made.
+        expected: String,
+    },
     /// It answered with an error, or not as Docker does.
     #[error("Docker at {endpoint} does not {action}")]
     Api {
@@ -44,11 +64,25 @@ pub enum DockerError {
     },
 }
 
+impl DockerError {
+    /// Docker's answer to what it was asked, or the way to it that failed.
+    pub(crate) fn api(endpoint: &Endpoint, action: impl Into<String>, error: bollard::errors::Error) -> Self {
+        let source = match error {
+            bollard::errors::Error::IOError { err } => match err.downcast::<DialError>() {
+                Ok(error) => return Self::Dial(error),
+                Err(err) => bollard::errors::Error::IOError { err },
+            },
+            error => error,
+        };
+        Self::Api { endpoint: endpoint.to_string(), action: action.into(), source }
+    }
+}
+
 impl Reported for DockerError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Dial(error) => error.diagnostic(),
-            Self::Api { .. } => Diagnostic::new(codes::engine::BUILDER, self.to_string()).caused_by(self),
+            Self::Api { .. } | Self::Saved { .. } | Self::Unexpected { .. } => Diagnostic::new(codes::engine::BUILDER, self.to_string()).caused_by(self),
         }
     }
 }

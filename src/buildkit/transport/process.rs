@@ -82,7 +82,7 @@ impl Process {
         let errors = child.stderr.take().ok_or_else(missing)?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(keep_last(errors, Arc::clone(&lines)));
-        Ok(Running { child, input, output, lines, greeting: VecDeque::new(), was_heard: false, ended: false })
+        Ok(Running { child, input: Some(input), output, lines, greeting: VecDeque::new(), was_heard: false, ended: false })
     }
 
     fn fail(&self, last_lines: Vec<String>, source: Option<io::Error>) -> DialError {
@@ -108,7 +108,8 @@ async fn keep_last(errors: ChildStderr, lines: Arc<Mutex<VecDeque<String>>>) {
 /// The program, running, as a byte stream.
 struct Running {
     child: Child,
-    input: ChildStdin,
+    /// Dropped to end it: the program sees the end of its input then.
+    input: Option<ChildStdin>,
     output: ChildStdout,
     lines: Arc<Mutex<VecDeque<String>>>,
     /// What was read before anybody asked for it.
@@ -164,15 +165,25 @@ impl AsyncRead for Running {
 
 impl AsyncWrite for Running {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, buf)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_write(cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
+        if let Some(input) = &mut self.input {
+            ready!(Pin::new(input).poll_flush(cx))?;
+        }
+        self.input = None;
+        Poll::Ready(Ok(()))
     }
 }
 
