@@ -97,7 +97,8 @@ fn the_current_context() {
 fn directories_are_where_the_variables_say() {
     let home = Home::new().file("elsewhere/config.json", r#"{"currentContext":"x"}"#);
     let elsewhere = home.path("elsewhere").display().to_string();
-    let environment = home.with("DOCKER_CONFIG", elsewhere.clone()).environment();
+    let home = home.with("DOCKER_CONFIG", elsewhere.clone());
+    let environment = home.environment();
     assert_eq!(environment.buildx_config.as_deref(), Some(Path::new(&elsewhere).join("buildx").as_path()));
     assert_eq!(environment.current_context().expect("a name"), "x");
     let home = Home::new().with("BUILDX_CONFIG", "/bx").with("DOCKER_CONFIG", "");

@@ -9,6 +9,7 @@ use diag::progress::Progress;
 use diag::{Diagnostic, Reported as _};
 use engine::{Engine, SolveError, SolveOutcome, SolveRequest, Unavailable};
 use llb::Cap;
+use oci::Platform;
 use registry::image::{Images, Keychain};
 use store::Store;
 use tokio::sync::OnceCell;
@@ -87,8 +88,8 @@ impl DockerEngine {
             let fail = |source| DockerError::api(&self.endpoint, "say what it is", source);
             let info = client.info().await.map_err(fail)?;
             let mut status = info.driver_status.unwrap_or_default().into_iter();
-            let is_containerd =
-                status.any(|pair| matches!(pair.as_slice(), [key, value] if key == "driver-type" && value == CONTAINERD));
+            let is_containerd = status
+                .any(|pair| matches!(pair.as_slice(), [key, value] if key == "driver-type" && value == CONTAINERD));
             Ok(if is_containerd { Storage::Containerd } else { Storage::GraphDriver })
         };
         self.storage.get_or_try_init(asking).await.copied()
@@ -128,6 +129,10 @@ impl Engine for DockerEngine {
         Ok(caps)
     }
 
+    async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
+        self.buildkit.platforms().await
+    }
+
     async fn solve(
         &self,
         request: SolveRequest,
@@ -165,4 +170,3 @@ fn unavailable(diagnostic: Diagnostic) -> Unavailable {
     let why = std::iter::once(message).chain(causes).collect::<Vec<_>>().join(": ");
     Unavailable { engine: NAME, why, fix: help }
 }
-

@@ -82,7 +82,9 @@ impl Reported for DockerError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Dial(error) => error.diagnostic(),
-            Self::Api { .. } | Self::Saved { .. } | Self::Unexpected { .. } => Diagnostic::new(codes::engine::BUILDER, self.to_string()).caused_by(self),
+            Self::Api { .. } | Self::Saved { .. } | Self::Unexpected { .. } => {
+                Diagnostic::new(codes::engine::BUILDER, self.to_string()).caused_by(self)
+            }
         }
     }
 }

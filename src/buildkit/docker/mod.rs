@@ -2,11 +2,14 @@
 
 mod dial;
 mod endpoint;
+mod engine;
 mod error;
 mod exec;
 mod http;
+mod solve;
 
 pub use dial::DockerDial;
 pub use endpoint::Endpoint;
+pub use engine::{DockerEngine, DockerOptions, Storage};
 pub use error::{DockerError, EndpointProblem};
 pub use exec::ContainerDial;

@@ -82,7 +82,15 @@ impl Process {
         let errors = child.stderr.take().ok_or_else(missing)?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(keep_last(errors, Arc::clone(&lines)));
-        Ok(Running { child, input: Some(input), output, lines, greeting: VecDeque::new(), was_heard: false, ended: false })
+        Ok(Running {
+            child,
+            input: Some(input),
+            output,
+            lines,
+            greeting: VecDeque::new(),
+            was_heard: false,
+            ended: false,
+        })
     }
 
     fn fail(&self, last_lines: Vec<String>, source: Option<io::Error>) -> DialError {

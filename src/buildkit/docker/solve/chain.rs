@@ -95,9 +95,9 @@ pub(super) fn root(definition: &Definition, edge: Edge) -> Option<Edge> {
 
 /// Whether a tree that no step made has layers of its own, so that they lie under those of the steps.
 pub(super) fn has_layers(definition: &Definition, edge: &Edge) -> bool {
-    definition.vertex(&edge.vertex).is_some_and(|vertex| {
-        matches!(vertex.op(), Op::Merge(_) | Op::Diff(_)) || is_image(vertex.op())
-    })
+    definition
+        .vertex(&edge.vertex)
+        .is_some_and(|vertex| matches!(vertex.op(), Op::Merge(_) | Op::Diff(_)) || is_image(vertex.op()))
 }
 
 /// The steps between a tree and its root, the last first.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use bollard_buildkit_proto::pb;
+use llb::OutputIndex;
 use oci::Digest;
 use prost::Message;
 
@@ -11,6 +12,21 @@ use prost::Message;
 pub(super) struct Place {
     pub(super) op: Digest,
     pub(super) output: i64,
+}
+
+/// What a vertex of the user's became.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lowered {
+    pub(super) digest: Digest,
+    /// The output of everything of it, where it became something with one output.
+    pub(super) only: Option<i64>,
+}
+
+impl Lowered {
+    /// What an output of the vertex became.
+    pub(super) fn output(&self, output: OutputIndex) -> i64 {
+        self.only.unwrap_or_else(|| i64::try_from(output.0).expect("indexes count elements of a list in memory"))
+    }
 }
 
 /// Ops that were put together, each after its inputs.

@@ -64,8 +64,9 @@ impl DockerImages {
         Self { client: endpoint.client(), endpoint, store, made: Mutex::default() }
     }
 
-    /// The image with these layers, by a reference that BuildKit resolves there. It is loaded unless it is there.
-    pub(super) async fn tree(&self, layers: &[ImageLayer], platform: Platform) -> Result<String, DockerError> {
+    /// The image with these layers, by a reference that BuildKit resolves there. It is loaded unless it is there, which
+    /// is told too.
+    pub(super) async fn tree(&self, layers: &[ImageLayer], platform: Platform) -> Result<(String, bool), DockerError> {
         let config = ImageConfig {
             created: None,
             author: None,
@@ -79,11 +80,11 @@ impl DockerImages {
         let id = Digest::of(&bytes);
         let reference = format!("{REPOSITORY}:{}", id.hex());
         if self.find(&reference).await?.as_deref() == Some(id.to_string().as_str()) {
-            return Ok(reference);
+            return Ok((reference, true));
         }
         self.load(&reference, bytes, layers).await?;
         match self.find(&reference).await? {
-            Some(found) if found == id.to_string() => Ok(reference),
+            Some(found) if found == id.to_string() => Ok((reference, false)),
             found => Err(DockerError::Unexpected {
                 endpoint: self.endpoint.to_string(),
                 found: found.unwrap_or_else(|| "no image".to_owned()),

@@ -21,8 +21,6 @@ mod lower;
 mod normal;
 mod progress;
 mod spool;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 use std::collections::{BTreeSet, HashMap};
