@@ -33,6 +33,18 @@ impl Names {
         Self(Arc::new(pairs.map(|(own, sent)| (sent.digest(), name(own))).collect()))
     }
 
+    /// The names of vertices that a graph in the builder's words stands for: pairs of the digest sent and the one in the
+    /// user's definition. Of several that became one, the first counts.
+    pub(crate) fn lowered(definition: &llb::Definition, pairs: &[(Digest, Digest)]) -> Self {
+        let mut names = BTreeMap::new();
+        for (sent, own) in pairs {
+            if let Some(vertex) = definition.vertex(own) {
+                names.entry(*sent).or_insert_with(|| Name { task: *own, text: vertex.name() });
+            }
+        }
+        Self(Arc::new(names))
+    }
+
     /// The digest in the user's definition.
     pub fn original(&self, sent: &Digest) -> Option<Digest> {
         self.0.get(sent).map(|name| name.task)

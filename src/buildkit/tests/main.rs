@@ -4,6 +4,7 @@
 
 #[path = "../../engine/embedded/tests/base.rs"]
 mod base;
+mod docker;
 mod equal;
 mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
@@ -24,5 +25,6 @@ const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
 fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
     let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
-    checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check)).run()
+    let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
+    docker::CHECKS.iter().copied().fold(suite, |suite, (name, check)| suite.test(name, docker::NEEDS, check)).run()
 }
