@@ -10,9 +10,9 @@ use buildkit::builders::{Environment, Reach};
 use buildkit::docker::{DockerEngine, DockerOptions};
 use buildkit::{BuildKit, BuildKitOptions};
 use diag::{Diagnostic, Reported as _, codes};
+use engine::Engine;
 use engine::fleet::{Fleet, Node};
 use engine::userns::{self, Ids, Unusable};
-use engine::Engine;
 use registry::image::{Images, Keychain};
 use store::Store;
 

@@ -166,7 +166,7 @@ impl Engine for DockerEngine {
 }
 
 fn unavailable(diagnostic: Diagnostic) -> Unavailable {
-    let Diagnostic { message, causes, help, .. } = diagnostic;
+    let Diagnostic { code, message, causes, help, .. } = diagnostic;
     let why = std::iter::once(message).chain(causes).collect::<Vec<_>>().join(": ");
-    Unavailable { engine: NAME, why, fix: help }
+    Unavailable { engine: NAME, code, why, fix: help }
 }

@@ -117,11 +117,18 @@ fn patterns(graph: &Graph, base: &llb::Output) -> llb::Output {
             .mkdir(MkdirAction::new("/out"))
             .copy_with(
                 made.rootfs(),
-                CopyAction { exclude: texts(&["**/*.map", "**/*.d.ts", "!b/t/**", "x/y"]), ..copy("/m", "/out/excluded") },
+                CopyAction {
+                    exclude: texts(&["**/*.map", "**/*.d.ts", "!b/t/**", "x/y"]),
+                    ..copy("/m", "/out/excluded")
+                },
             )
             .copy_with(
                 made.rootfs(),
-                CopyAction { include: texts(&["a/*.js", "x/**"]), owner: Some(Owner::id(7, 8)), ..copy("/m", "/out/included") },
+                CopyAction {
+                    include: texts(&["a/*.js", "x/**"]),
+                    owner: Some(Owner::id(7, 8)),
+                    ..copy("/m", "/out/included")
+                },
             )
             .copy_with(
                 &context,
@@ -178,7 +185,9 @@ fn steps_on_merges(graph: &Graph, base: &llb::Output) -> llb::Output {
     };
     let lower = graph.merge(base, [&part("a"), &part("b")]).with_name("lower");
     let step = graph.exec(
-        Exec::on(&lower, shell("cat /opt/a /opt/b > /opt/both; rm /opt/a")).network(NetworkMode::None).with_name("step"),
+        Exec::on(&lower, shell("cat /opt/a /opt/b > /opt/both; rm /opt/a"))
+            .network(NetworkMode::None)
+            .with_name("step"),
     );
     let change = graph.diff(&lower, step.rootfs());
     let upper = graph.merge(base, [&part("c"), &change]).with_name("upper");
