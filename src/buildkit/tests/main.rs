@@ -9,6 +9,7 @@ mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
 mod graphs;
 mod node;
+mod registries;
 mod session;
 mod site;
 
@@ -24,5 +25,7 @@ const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
 fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
     let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
-    checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check)).run()
+    let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
+    let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
+    registries::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, needs, check)).run()
 }
