@@ -6,6 +6,7 @@
 mod connection;
 mod dial;
 mod error;
+mod process;
 mod tcp;
 mod tls;
 mod unix;
@@ -13,6 +14,7 @@ mod unix;
 pub use connection::Connection;
 pub use dial::{Dial, Purpose, SessionRoute, Stream};
 pub use error::DialError;
+pub use process::Process;
 pub use tcp::Tcp;
 pub use tls::{Identity, Tls};
 pub use unix::Unix;

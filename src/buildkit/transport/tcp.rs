@@ -39,6 +39,16 @@ impl Dial for Tcp {
     }
 
     async fn dial(&self, _: Purpose<'_>) -> Result<Box<dyn Stream>, DialError> {
+        self.dial_for(b"h2").await
+    }
+}
+
+impl Tcp {
+    /// Makes a stream for a protocol by its ALPN name. Spec: RFC 7301.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub(crate) async fn dial_for(&self, protocol: &[u8]) -> Result<Box<dyn Stream>, DialError> {
         let address = self.describe();
         let connecting = timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port))).await;
         let stream = connecting
@@ -48,7 +58,7 @@ impl Dial for Tcp {
         match &self.tls {
             None => Ok(Box::new(stream)),
             Some(tls) => {
-                let shaking_hands = timeout(CONNECT, tls.connect(&address, &self.host, stream)).await;
+                let shaking_hands = timeout(CONNECT, tls.connect(&address, &self.host, stream, protocol)).await;
                 shaking_hands.unwrap_or_else(|_| {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake does not come to an end");
                     Err(DialError::Tls { address, source })

@@ -39,8 +39,10 @@ impl Tls {
         address: &str,
         host: &str,
         stream: TcpStream,
+        protocol: &[u8],
     ) -> Result<Box<dyn Stream>, DialError> {
-        let config = self.config(address)?;
+        let mut config = self.config(address)?;
+        config.alpn_protocols = vec![protocol.to_vec()];
         let fail = |source| DialError::Tls { address: address.to_owned(), source };
         let name = ServerName::try_from(self.server_name.as_deref().unwrap_or(host).to_owned());
         let name = name.map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
@@ -57,7 +59,7 @@ impl Tls {
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fail)?;
         let builder = builder.with_root_certificates(self.roots()?);
-        let mut config = match &self.identity {
+        let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(Identity { certificate, key }) => {
                 let chain = certificates(certificate)?;
@@ -67,7 +69,6 @@ impl Tls {
                     .map_err(unusable(certificate, "a certificate with that key"))?
             }
         };
-        config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
 

@@ -35,6 +35,12 @@ codes! {
         "The builder refused the build or failed in a way that belongs to no one step. The message is its own.";
     BUILDER_FULL = "engine/builder-full", User, "a builder's disk is full",
         "The machine the builder runs on has no space left for its cache. Nothing here is affected. `buildctl prune` on it, or its own limits for the cache (`gc` in buildkitd.toml), make room.";
+    ADDRESS = "engine/builder-address", Usage, "a text that is no builder's address",
+        "`--builder` and `BUILDKIT_HOST` take an address: `unix:///PATH`, `tcp://HOST:PORT`, `docker-container://NAME`, `kube-pod://NAME`, `ssh://HOST`. `--builder` also takes the name of a buildx builder or of a Docker context, and attributes behind a comma: `platform`, and for `tcp` also `cacert`, `cert`, `key` and `servername`.";
+    UNKNOWN_BUILDER = "engine/unknown-builder", User, "a builder or a Docker context that does not exist",
+        "Names are looked up among buildx's builders (`docker buildx ls`) and then among Docker's contexts (`docker context ls`). `DOCKER_CONFIG` and `BUILDX_CONFIG` say in which directories, `DOCKER_CONTEXT` and `DOCKER_HOST` which context is the current one.";
+    BUILDER_CONFIG = "engine/builder-config", User, "a builder is set up in a way that cannot be used",
+        "A file of buildx's or Docker's that describes a builder or a context cannot be read, or says something clawbuild cannot do. The message names the builder or the file.";
     MISSING_CAPABILITY = "engine/missing-capability", Engine, "the engine lacks a capability the build needs",
         "Every step records which LLB capabilities it needs, and they are compared with the engine's before anything runs. An old BuildKit would otherwise ignore what it does not know. Use a newer engine, or the embedded one.";
     STEP_FAILED = "engine/step-failed", User, "a step's command failed",
