@@ -1,6 +1,9 @@
 //! BuildKit as an engine: Docker's own, or any buildkitd.
 
+pub mod address;
+pub mod builders;
 pub mod control;
+pub mod docker;
 mod engine;
 pub mod gateway;
 pub mod ingest;

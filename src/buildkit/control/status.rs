@@ -13,9 +13,6 @@ use oci::Digest;
 /// How long an end is held back: builders end a vertex and take it up again, once its cache key is known.
 const GRACE: Duration = Duration::from_millis(150);
 
-/// What the reading of a cache is called. Source: BuildKit `solver/llbsolver/bridge.go`.
-const CACHE_IMPORT: &str = "importing cache manifest from ";
-
 /// What the vertices of a build are to the user.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<BTreeMap<Digest, Name>>);
@@ -34,6 +31,18 @@ impl Names {
         let pairs = definition.vertices().iter().zip(sent.vertices());
         let name = |vertex: &llb::Vertex| Name { task: vertex.digest(), text: vertex.name() };
         Self(Arc::new(pairs.map(|(own, sent)| (sent.digest(), name(own))).collect()))
+    }
+
+    /// The names of vertices that a graph in the builder's words stands for: pairs of the digest sent and the one in the
+    /// user's definition. Of several that became one, the first counts.
+    pub(crate) fn lowered(definition: &llb::Definition, pairs: &[(Digest, Digest)]) -> Self {
+        let mut names = BTreeMap::new();
+        for (sent, own) in pairs {
+            if let Some(vertex) = definition.vertex(own) {
+                names.entry(*sent).or_insert_with(|| Name { task: *own, text: vertex.name() });
+            }
+        }
+        Self(Arc::new(names))
     }
 
     /// The digest in the user's definition.
@@ -151,18 +160,8 @@ impl StatusReader {
             "" => Outcome::Done,
             error if error.contains("context canceled") => Outcome::Canceled,
             error => {
-                let line = error.lines().next().unwrap_or_default();
-                if !state.is_own && state.name.starts_with(CACHE_IMPORT) {
-                    // Nothing was found there, which fails no build.
-                    let message = format!("a cache is not read: {line}");
-                    self.progress.emit(Event::Warning { task: None, message });
-                    Outcome::Done
-                } else {
-                    if state.is_own {
-                        self.failed.get_or_insert_with(|| vertex.digest.clone());
-                    }
-                    Outcome::Failed(line.to_owned())
-                }
+                self.failed.get_or_insert_with(|| vertex.digest.clone());
+                Outcome::Failed(error.lines().next().unwrap_or_default().to_owned())
             }
         };
         if !state.open && state.runs > 0 && state.end.is_none() {

@@ -69,8 +69,13 @@ impl<'a> Solve<'a> {
         Ok(SolveOutcome { result, materials, cache: stats })
     }
 
+    /// The caches the builder is told to look into.
+    pub(crate) fn imports(&self) -> Vec<engine::CacheSpec> {
+        caches::imports(&self.request.cache_from, &self.progress)
+    }
+
     /// What the builder would only find out later.
-    fn check(&self) -> Result<(), SolveError> {
+    pub(crate) fn check(&self) -> Result<(), SolveError> {
         for vertex in self.request.definition.vertices() {
             if let Op::Source(SourceOp::Local(LocalSource { name, .. })) = vertex.op()
                 && !self.request.contexts.contains_key(name)
@@ -198,7 +203,7 @@ impl<'a> Solve<'a> {
         Ok(bases)
     }
 
-    async fn files(
+    pub(crate) async fn files(
         &self,
         mut job: Job,
         output: FilesOutput,
@@ -221,7 +226,7 @@ impl<'a> Solve<'a> {
         result
     }
 
-    async fn build(&self, job: Job, receive: Receive) -> Result<(Finished, Journal), SolveError> {
+    pub(crate) async fn build(&self, job: Job, receive: Receive) -> Result<(Finished, Journal), SolveError> {
         let session = Session::new(self.offer(receive), self.store.clone());
         let journal = session.journal();
         let built = self.builder.run(job, session, self.progress.clone(), self.cancel.clone(), None).await;
@@ -256,7 +261,7 @@ impl<'a> Solve<'a> {
         }
     }
 
-    async fn materials(&self, journal: &Journal) -> Result<Vec<Material>, SolveError> {
+    pub(crate) async fn materials(&self, journal: &Journal) -> Result<Vec<Material>, SolveError> {
         let (store, request, journal) = (self.store.clone(), self.request.clone(), journal.clone());
         blocking(move || {
             let mut found = std::collections::BTreeMap::new();
@@ -289,13 +294,13 @@ fn named(source: &OciLayoutSource) -> OciLayoutSource {
 }
 
 /// What a builder only does when both it and the client allow it.
-fn entitlements(definition: &Definition) -> Vec<String> {
+pub(crate) fn entitlements(definition: &Definition) -> Vec<String> {
     let is_host = |vertex: &Vertex| matches!(vertex.op(), Op::Exec(exec) if exec.network == NetworkMode::Host);
     let wants_host = definition.vertices().iter().any(is_host);
     wants_host.then(|| "network.host".to_owned()).into_iter().collect()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

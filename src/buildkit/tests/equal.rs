@@ -30,13 +30,17 @@ fn image(graph: &str) {
     let embedded = site.solve(&site.embedded(), site.request(graph)).image();
     let buildkit = site.solve(&site.buildkit(), site.request(graph)).image();
     if embedded != buildkit {
-        let (ours, theirs) = (site.contents("embedded", &embedded), site.contents("buildkit", &buildkit));
-        let only = |these: &[String], those: &[String]| {
-            let lines: Vec<&str> = these.iter().filter(|line| !those.contains(line)).map(String::as_str).collect();
-            lines.join("\n")
-        };
-        panic!("only embedded:\n{}\nonly buildkit:\n{}", only(&ours, &theirs), only(&theirs, &ours));
+        panic!("{}", difference(site.contents("embedded", &embedded), site.contents("buildkit", &buildkit)));
     }
+}
+
+/// What only one of two images has: the embedded engine's, and the other.
+pub(crate) fn difference(ours: Vec<String>, theirs: Vec<String>) -> String {
+    let only = |these: &[String], those: &[String]| {
+        let lines: Vec<&str> = these.iter().filter(|line| !those.contains(line)).map(String::as_str).collect();
+        lines.join("\n")
+    };
+    format!("only embedded:\n{}\nonly the other:\n{}", only(&ours, &theirs), only(&theirs, &ours))
 }
 
 fn files() {
@@ -53,7 +57,7 @@ fn files() {
     assert_eq!(ours, theirs);
 }
 
-fn list(directory: &Path, lines: &mut Vec<String>) {
+pub(crate) fn list(directory: &Path, lines: &mut Vec<String>) {
     let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {

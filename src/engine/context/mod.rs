@@ -32,10 +32,10 @@ pub use entry::Entry;
 pub use error::ContextError;
 pub use ignore_file::parse_ignore_file;
 pub use pattern::PatternError;
+pub use patterns::{Inherited, Patterns};
 
 use entry::Kind;
 use memory::Memory;
-use patterns::Patterns;
 use walk::Selection;
 
 /// Which files of a directory count, as a local source says it.

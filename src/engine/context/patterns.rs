@@ -4,24 +4,24 @@ use super::pattern::{Pattern, PatternError};
 
 /// Patterns in order; a later one overrules an earlier one, `!` turns a pattern round.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 /// Which patterns matched a directory. What lies below inherits it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Inherited(Vec<bool>);
+pub struct Inherited(Vec<bool>);
 
 /// Characters that make a pattern more than a path.
 const SPECIAL: [char; 6] = ['*', '[', ']', '?', '^', '\\'];
 
 impl Patterns {
     /// Compiles patterns; blank ones are dropped.
-    pub(crate) fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
+    pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let patterns = lines.into_iter().filter_map(|line| Pattern::parse(line).transpose());
         Ok(Self(patterns.collect::<Result<_, _>>()?))
     }
 
     /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -29,12 +29,12 @@ impl Patterns {
     ///
     /// A pattern that matches a directory matches all below it. As in BuildKit, a pattern that could change nothing
     /// (a plain one when the path already matches, a `!` one when it does not) is not tried, and so not handed down.
-    pub(crate) fn is_match(&self, path: &str, inherited: &Inherited) -> bool {
+    pub fn is_match(&self, path: &str, inherited: &Inherited) -> bool {
         self.judge(path, inherited, |_| ())
     }
 
     /// As [`Patterns::is_match`], for a directory: also what it hands down.
-    pub(crate) fn matches(&self, path: &str, inherited: &Inherited) -> (bool, Inherited) {
+    pub fn matches(&self, path: &str, inherited: &Inherited) -> (bool, Inherited) {
         let mut hands_down = vec![false; self.0.len()];
         let is_match = self.judge(path, inherited, |position| hands_down[position] = true);
         (is_match, Inherited(hands_down))
@@ -55,12 +55,12 @@ impl Patterns {
 
     /// Whether something below a directory that does not match can still match: with plain patterns their paths tell,
     /// with wildcards everything is possible.
-    pub(crate) fn can_match_below(&self, directory: &str) -> bool {
+    pub fn can_match_below(&self, directory: &str) -> bool {
         Self::leads_below(self.0.iter().filter(|pattern| !pattern.is_negated()), directory)
     }
 
     /// Whether something below a directory that matches can be turned round by a `!` pattern.
-    pub(crate) fn can_unmatch_below(&self, directory: &str) -> bool {
+    pub fn can_unmatch_below(&self, directory: &str) -> bool {
         Self::leads_below(self.0.iter().filter(|pattern| pattern.is_negated()), directory)
     }
 
