@@ -62,6 +62,10 @@ impl Site {
         self.directory.path().join(name)
     }
 
+    pub(crate) fn base(&self) -> Digest {
+        self.base
+    }
+
     pub(crate) fn definition(&self, graph: &str) -> Definition {
         crate::graphs::definition(graph, self.base)
     }
