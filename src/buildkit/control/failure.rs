@@ -137,7 +137,10 @@ fn json<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 
 /// The exit status out of a builder's words: old ones give no details.
 fn exit_code_in(message: &str) -> Option<i32> {
-    let (_, code) = message.rsplit_once("did not complete successfully: exit code: ")?;
+    // The second are the words of BuildKit 0.8, which is in Docker 20.10.
+    let (_, code) = message.rsplit_once("did not complete successfully: exit code: ").or_else(|| {
+        message.starts_with("executor failed running ").then(|| message.rsplit_once("]: exit code: "))?
+    })?;
     let digits = code.find(|character: char| !character.is_ascii_digit()).unwrap_or(code.len());
     code[..digits].parse().ok()
 }
@@ -181,6 +184,7 @@ mod tests {
     fn old_builders_say_the_exit_status_in_words() {
         let message = r#"process "/bin/sh -c false" did not complete successfully: exit code: 17: runc did not"#;
         assert_eq!(exit_code_in(message), Some(17));
+        assert_eq!(exit_code_in("executor failed running [/bin/sh -ec exit 3]: exit code: 3"), Some(3));
         assert_eq!(exit_code_in("not found"), None);
     }
 }

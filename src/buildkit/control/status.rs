@@ -13,6 +13,9 @@ use oci::Digest;
 /// How long an end is held back: builders end a vertex and take it up again, once its cache key is known.
 const GRACE: Duration = Duration::from_millis(150);
 
+/// What the reading of a cache is called. Source: BuildKit `solver/llbsolver/bridge.go`.
+const CACHE_IMPORT: &str = "importing cache manifest from ";
+
 /// What the vertices of a build are to the user.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<BTreeMap<Digest, Name>>);
@@ -160,8 +163,18 @@ impl StatusReader {
             "" => Outcome::Done,
             error if error.contains("context canceled") => Outcome::Canceled,
             error => {
-                self.failed.get_or_insert_with(|| vertex.digest.clone());
-                Outcome::Failed(error.lines().next().unwrap_or_default().to_owned())
+                let line = error.lines().next().unwrap_or_default();
+                if !state.is_own && state.name.starts_with(CACHE_IMPORT) {
+                    // Nothing was found there, which fails no build.
+                    let message = format!("a cache is not read: {line}");
+                    self.progress.emit(Event::Warning { task: None, message });
+                    Outcome::Done
+                } else {
+                    if state.is_own {
+                        self.failed.get_or_insert_with(|| vertex.digest.clone());
+                    }
+                    Outcome::Failed(line.to_owned())
+                }
             }
         };
         if !state.open && state.runs > 0 && state.end.is_none() {

@@ -35,6 +35,7 @@ const CONTAINERD: &str = "io.containerd.snapshotter.v1";
 ///   what BuildKit makes of them. They stay there for the next build.
 /// - What is left out of a copy is removed from a copy of its own first, and symbolic links are copied from an image
 ///   that has them, where the daemon cannot do either.
+/// - Steps with network get the host's where the daemon has no bridge (`--bridge=none`), as buildkitd's do without CNI.
 /// - Layers are compared with what is below them and written anew as BuildKit writes them, so they get the same diff
 ///   IDs, but where files come with times that the epoch does not cut down: see [`solve`].
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct DockerEngine {
     /// Tells this client's directories from those of others.
     client: String,
     storage: OnceCell<Storage>,
+    /// Whether the daemon has a network that steps can be put into.
+    is_bridged: OnceCell<bool>,
 }
 
 /// What belongs to the client, whatever it builds.
@@ -75,7 +78,15 @@ impl DockerEngine {
         let dial = Arc::new(DockerDial::new(endpoint.clone()));
         let theirs = BuildKitOptions { threads: options.threads, keychain: options.keychain.clone() };
         let buildkit = BuildKit::new(dial, store.clone(), theirs);
-        Self { endpoint, store, options, buildkit, client: random_id(), storage: OnceCell::new() }
+        Self {
+            endpoint,
+            store,
+            options,
+            buildkit,
+            client: random_id(),
+            storage: OnceCell::new(),
+            is_bridged: OnceCell::new(),
+        }
     }
 
     /// Where the daemon keeps its images, and with that how it is used.
@@ -93,6 +104,18 @@ impl DockerEngine {
             Ok(if is_containerd { Storage::Containerd } else { Storage::GraphDriver })
         };
         self.storage.get_or_try_init(asking).await.copied()
+    }
+
+    /// Whether steps get a network of their own. A daemon that was told to make no bridge has none to give.
+    async fn is_bridged(&self) -> Result<bool, DockerError> {
+        let asking = || async {
+            match self.endpoint.client().inspect_network("bridge", None).await {
+                Ok(_) => Ok(true),
+                Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+                Err(error) => Err(DockerError::api(&self.endpoint, "say which networks it has", error)),
+            }
+        };
+        self.is_bridged.get_or_try_init(asking).await.copied()
     }
 
     async fn builder(&self) -> Result<(&Builder, Storage), SolveError> {
@@ -141,9 +164,10 @@ impl Engine for DockerEngine {
     ) -> Result<SolveOutcome, SolveError> {
         let preparing = async {
             let (builder, storage) = self.builder().await?;
-            Ok::<_, SolveError>((builder, storage, builder.capabilities(&self.store).await?))
+            let is_bridged = self.is_bridged().await.map_err(|error| SolveError::Engine(Box::new(error)))?;
+            Ok::<_, SolveError>((builder, storage, is_bridged, builder.capabilities(&self.store).await?))
         };
-        let (builder, storage, caps) = tokio::select! {
+        let (builder, storage, is_bridged, caps) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(SolveError::Canceled),
             prepared = preparing => prepared?,
@@ -158,6 +182,7 @@ impl Engine for DockerEngine {
                     client: &self.client,
                     builder,
                     caps: &caps,
+                    is_bridged,
                 };
                 solve::solve(tools, request, progress, cancel).await
             }

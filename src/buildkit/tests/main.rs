@@ -10,6 +10,7 @@ mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
 mod graphs;
 mod node;
+mod registries;
 mod session;
 mod site;
 
@@ -26,5 +27,7 @@ fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
     let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
     let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
-    docker::CHECKS.iter().copied().fold(suite, |suite, (name, check)| suite.test(name, docker::NEEDS, check)).run()
+    let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
+    let suite = registries::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
+    docker::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, docker::NEEDS, check)).run()
 }

@@ -17,10 +17,17 @@ pub(crate) struct Node {
 impl Node {
     /// Starts one that keeps its state in `root`.
     pub(crate) fn start(directory: &Path, root: &Path) -> Self {
+        Self::start_with(directory, root, Path::new("/dev/null"))
+    }
+
+    /// Starts one with a configuration.
+    pub(crate) fn start_with(directory: &Path, root: &Path, config: &Path) -> Self {
         let socket = directory.join("node.sock");
         let log = File::create(directory.join("node.log")).expect("a log");
         let daemon = Command::new(support::tool("buildkitd"))
-            .args(["--config", "/dev/null", "--oci-worker-binary", "runc", "--oci-worker-gc=false"])
+            .arg("--config")
+            .arg(config)
+            .args(["--oci-worker-binary", "runc", "--oci-worker-gc=false"])
             .arg("--containerd-worker=false")
             .arg(format!("--addr=unix://{}", socket.display()))
             .arg("--root")

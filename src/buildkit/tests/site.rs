@@ -18,7 +18,7 @@ use engine::{
 };
 use llb::Definition;
 use oci::layer::compress::{Compression, Decompressor};
-use oci::layer::tar::{Limits, TarReader};
+use oci::layer::tar::{Entry, Limits, TarReader};
 use oci::{ContainerConfig, Digest, Platform};
 use registry::download::Downloader;
 use registry::http::{Http, HttpSettings};
@@ -60,6 +60,10 @@ impl Site {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    pub(crate) fn base(&self) -> Digest {
+        self.base
     }
 
     pub(crate) fn definition(&self, graph: &str) -> Definition {
@@ -144,17 +148,22 @@ impl Site {
 
     /// What an image's layers hold, entry by entry.
     pub(crate) fn contents(&self, store: &str, image: &SolvedImage) -> Vec<String> {
+        let layers = image.layers.iter().map(|layer| format!("layer {} {}", layer.diff_id, layer.descriptor.digest));
+        let mut lines: Vec<String> = layers.collect();
+        self.each_entry(store, image, |entry| lines.push(format!("{} {entry:?}", entry.display_path())));
+        lines
+    }
+
+    /// Looks at the entries of an image's layers.
+    pub(crate) fn each_entry(&self, store: &str, image: &SolvedImage, mut look: impl FnMut(&Entry)) {
         let store = self.store(store);
-        let mut lines = Vec::new();
         for layer in &image.layers {
-            lines.push(format!("layer {} {}", layer.diff_id, layer.descriptor.digest));
             let blob = store.open_blob(&layer.descriptor.digest).expect("a blob");
             let mut reader = TarReader::new(Decompressor::new(blob).expect("a layer"), Limits::default());
             while let Some(entry) = reader.next_entry().expect("a layer") {
-                lines.push(format!("{} {entry:?}", entry.display_path()));
+                look(&entry);
             }
         }
-        lines
     }
 }
 

@@ -18,6 +18,7 @@ use crate::docker::engine::NAME;
 
 /// `pb.Empty`, `pb.SkipOutput`, no mode and no time.
 const NONE: i64 = -1;
+const NO_MODE: i32 = -1;
 
 /// A file operation being changed.
 struct Changing {
@@ -53,6 +54,41 @@ impl Changing {
         self.inputs.push(place);
         count
     }
+
+    /// Puts an action in front of another, on what that one works on.
+    fn insert(&mut self, position: usize, action: Action) {
+        let number = signed(self.inputs.len() + position);
+        let actions = &mut self.op.actions;
+        for action in actions.iter_mut() {
+            for index in [&mut action.input, &mut action.secondary_input] {
+                if *index >= number {
+                    *index += 1;
+                }
+            }
+        }
+        let next = &mut actions[position];
+        let input = std::mem::replace(&mut next.input, number);
+        actions.insert(position, pb::FileAction { input, secondary_input: NONE, output: NONE, action: Some(action) });
+    }
+
+    /// A copy with a mode gives it to the directories it makes to copy into, today. Old daemons do not, so the
+    /// directories are made first.
+    fn make_parents(&mut self) {
+        let mut position = 0;
+        while let Some(action) = self.op.actions.get(position) {
+            position += 1;
+            let Some(Action::Copy(copy)) = &action.action else { continue };
+            let asked = copy.dest.rsplit_once('/').map_or("", |(parent, _)| parent);
+            if copy.mode == NO_MODE || !copy.create_dest_path || asked.is_empty() {
+                continue;
+            }
+            let (path, mode) = (asked.to_owned(), copy.mode);
+            let (owner, timestamp) = (copy.owner.clone(), copy.timestamp);
+            let mkdir = pb::FileActionMkDir { path, mode, make_parents: true, owner, timestamp };
+            self.insert(position - 1, Action::Mkdir(mkdir));
+            position += 1;
+        }
+    }
 }
 
 impl Solve<'_> {
@@ -68,6 +104,7 @@ impl Solve<'_> {
             for position in 0..file.actions.len() {
                 self.patterns(vertex, file, position, &mut changing).await?;
             }
+            changing.make_parents();
         }
         op.op = Some(pb::op::Op::File(changing.op));
         let digest = self.graph.add(op, changing.inputs, self.metadata(vertex));

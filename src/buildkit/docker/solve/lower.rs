@@ -22,6 +22,8 @@ use crate::solve::blocking;
 /// Says that an image is taken from those the daemon has. Source: BuildKit `solver/pb/attr.go`.
 const RESOLVE_MODE: (&str, &str) = ("image.resolvemode", "local");
 const RESOLVE_MODE_CAP: &str = "source.image.resolvemode";
+/// What steps need that use the host's network. Source: BuildKit `util/entitlements`.
+const HOST_NETWORK: &str = "network.host";
 /// What Docker's exporter says the id of the image is.
 const IMAGE_ID: &str = "containerimage.digest";
 
@@ -105,6 +107,12 @@ impl Solve<'_> {
         {
             // Another client of this daemon may have another directory of that name.
             source.attrs.insert("local.unique".to_owned(), self.tools.client.to_owned());
+        }
+        if let Some(pb::op::Op::Exec(exec)) = &mut op.op
+            && exec.network() == pb::NetMode::Unset
+            && !self.tools.is_bridged
+        {
+            exec.set_network(pb::NetMode::Host);
         }
         let inputs = self.places(vertex).expect("inputs are lowered");
         let digest = self.graph.add(op, inputs, self.metadata(vertex));
@@ -256,6 +264,9 @@ impl Solve<'_> {
         let names = Names::lowered(&self.request.definition, &self.names);
         let mut job = Job::new(Some(definition), names);
         job.entitlements = crate::solve::entitlements(&self.request.definition);
+        if !self.tools.is_bridged && job.entitlements.is_empty() {
+            job.entitlements.push(HOST_NETWORK.to_owned());
+        }
         job.cache_from = self.builds.imports();
         job
     }

@@ -3,10 +3,14 @@
 //! The layers of results are those BuildKit would make of the same steps, and get the same diff IDs, as long as these
 //! agree:
 //!
-//! - What steps write. Docker 20.10 is BuildKit 0.8: copies of directories onto directories that are there already
-//!   leave these as they are, as today; the time of a directory that something was left out of is that of the build
-//!   unless the copy is given a time. Later times are cut down to the epoch on every engine, so only times before it
-//!   can differ.
+//! - Times of directories before the epoch. Docker 20.10 is BuildKit 0.8, whose copies leave a directory that was made
+//!   to be copied into with the time of the build, where today it gets the copy's time or that of its source; what
+//!   patterns leave out is removed, with the same effect on the directories it was in; and directories that were made
+//!   on the way to something included have the copy's time, where today they have that of the build. Later times are
+//!   cut down to the epoch on every engine, so nothing differs where copies are given the epoch, as clawbuild's own
+//!   are.
+//! - Modes of such directories. A copy with a mode gives it to them today, and there only as far as the path of the
+//!   destination says that it is one: a directory copied with a mode to a path without a slash at its end is 0755.
 //! - Fractions of seconds. Docker's layers have none, so a file that a step writes anew with the content, owner, mode
 //!   and second it had counts as unchanged here, and as changed on other engines.
 //! - Extended attributes. Docker keeps `security.capability` alone, as BuildKit does.
@@ -61,6 +65,7 @@ pub(super) struct Tools<'a> {
     pub(super) client: &'a str,
     pub(super) builder: &'a Builder,
     pub(super) caps: &'a BTreeSet<Cap>,
+    pub(super) is_bridged: bool,
 }
 
 /// A request being solved.

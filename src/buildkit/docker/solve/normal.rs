@@ -116,21 +116,25 @@ impl<'a> Upper<'a> {
     fn drop_stubs(&self, below: &Tree, stubs: &BTreeSet<Vec<u8>>, changes: &mut BTreeMap<PathKey, Change<'a>>) {
         let is_new = |key: &PathKey| below.get(key).is_none();
         let has_children = |key: &PathKey, changes: &BTreeMap<PathKey, Change<'a>>| {
-            changes.range(key.clone()..).skip(1).next().is_some_and(|(next, _)| next.is_below(key))
+            changes.range(key.clone()..).nth(1).is_some_and(|(next, _)| next.is_below(key))
         };
         for stub in stubs {
-            let mut next = Some(PathKey::of(stub));
+            let point = PathKey::of(stub);
+            let mut next = Some(point.clone());
             while let Some(key) = next {
-                let is_stub = match changes.get(&key) {
-                    Some(Change::Put(member)) => match &member.entry.kind {
-                        Kind::Directory => !has_children(&key, changes),
-                        // Only the mount point itself may be a file.
-                        Kind::File { size: 0 } => key == PathKey::of(stub),
-                        _ => false,
-                    },
-                    Some(Change::Removed) | None => false,
-                };
-                if !is_stub || !is_new(&key) {
+                let is_stub = is_new(&key)
+                    && match changes.get(&key) {
+                        Some(Change::Put(member)) => match &member.entry.kind {
+                            Kind::Directory => !has_children(&key, changes),
+                            // Only the mount point itself may be a file.
+                            Kind::File { size: 0 } => key == point,
+                            _ => false,
+                        },
+                        // The daemon has removed the mount point already, but never what it made above it.
+                        None => key == point,
+                        Some(Change::Removed) => false,
+                    };
+                if !is_stub {
                     break;
                 }
                 changes.remove(&key);

@@ -25,6 +25,11 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("secret", _) => secret(&graph, &base),
         ("agent", _) => agent(&graph, &base),
         ("pulled", _) => graph.image("registry.invalid/base".parse().expect("a repository"), digest),
+        ("made-on-base", _) => made_on(&graph, &base),
+        ("made-on", repository) => {
+            let image = graph.image(repository.parse().expect("a repository"), digest);
+            made_on(&graph, &image)
+        }
         ("downloaded", sha256) => downloaded(&graph, &base, sha256),
         ("checked-out", source) => checked_out(&graph, &base, source),
         ("deep", depth) => deep(&graph, depth.parse().expect("a number")),
@@ -216,6 +221,13 @@ fn secret(graph: &Graph, base: &Output) -> Output {
 fn agent(graph: &Graph, base: &Output) -> Output {
     let exec = Exec::on(base, shell("true")).mount("/agent", llb::Ssh::new("default")).with_name("agent");
     graph.exec(exec).rootfs().clone()
+}
+
+/// A file and a step on an image.
+fn made_on(graph: &Graph, image: &Output) -> Output {
+    let time = Timestamp::from_seconds(5);
+    let file = graph.file(File::on(image).timestamp(time).mkfile(MkfileAction::new("/etc/motd", "hello\n")));
+    graph.exec(Exec::on(&file, shell("cat /etc/motd > /seen; rm /etc/passwd"))).rootfs().clone()
 }
 
 /// A file by HTTP, looked at by a step.
