@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
     let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
     let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
-    let suite = registries::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
+    let checks = registries::CHECKS.iter().chain(session::REGISTRY_CHECKS);
+    let suite = checks.fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
     docker::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, docker::NEEDS, check)).run()
 }
