@@ -23,7 +23,7 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("shell", script) => shell_step(&graph, &base, script),
         ("dangling", _) => {
             let link = File::on(&base).symlink(SymlinkAction::new("/nowhere/at/all", "/dangling"));
-            graph.file(File::on(&graph.file(link)).rm(RmAction::new("/dangling")))
+            graph.file(File::on(graph.file(link)).rm(RmAction::new("/dangling")))
         }
         ("long", seconds) => shell_step(&graph, &base, &format!("echo begun; sleep {seconds}")),
         ("fail", script) => fail(&graph, &base, script),
