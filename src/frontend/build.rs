@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use buildkit::gateway::{Environment, FrontendResult, Gateway, PlatformResult, Warning};
+use buildkit::gateway::{Environment, FrontendResult, Gateway, ImageName, PlatformResult, Warning};
 use diag::{Diagnostic, codes, did_you_mean};
 use llb::{Definition, Op, Vertex};
-use oci::{Digest, Document as _, ImageConfig, Platform, Reference, RootFs};
+use oci::{DiffId, Digest, Document as _, History, ImageConfig, Platform, Reference, RootFs};
 use plan::{Build, GivenImage, ImagePlace, LockedRecipe, Places, Plan};
 
 use super::context::{self, Inputs};
@@ -87,8 +87,41 @@ async fn one(
     let places = Places { contexts: inputs.contexts.clone(), images: published.places };
     let definition = uncached(plan.lower_to(&places).definition, &options.no_cache);
     check_caps(gateway, &definition)?;
-    let reference = gateway.solve(&definition, &options.cache_imports).await.map_err(Stop::gateway)?;
-    Ok(PlatformResult { platform: target, reference, config: config(&plan), epoch: epoch.0 })
+    let own = published.layers.get(&(locked.recipe.name.value.to_string(), target));
+    let base = published.images.get(&(locked.recipe.image.base.value.clone(), target));
+    let below: Vec<Digest> = base.into_iter().chain(own).copied().collect();
+    let (reference, layers) = futures::future::try_join(
+        async { gateway.solve(&definition, &options.cache_imports).await.map_err(Stop::gateway) },
+        layers_of(gateway, &places, &below, target),
+    )
+    .await?;
+    let base_config = image_config(&plan, RootFs::new(layers), Vec::new());
+    let output = image_output(&plan, oci::layer::compress::Compression::default());
+    let config = image_config(&plan, RootFs::new(Vec::new()), output.history);
+    Ok(PlatformResult { platform: target, reference, config, base_config, epoch: epoch.0 })
+}
+
+/// The layers of images that an image lies on. Exporters that clamp times leave them alone: they are shared.
+async fn layers_of(
+    gateway: &Gateway,
+    places: &Places,
+    images: &[Digest],
+    platform: Platform,
+) -> Result<Vec<DiffId>, Stop> {
+    let mut layers = Vec::new();
+    for digest in images {
+        let (name, layout) = match places.images.get(digest) {
+            Some(ImagePlace::Repository(repository)) => (repository.with_digest(*digest).to_string(), None),
+            Some(ImagePlace::Layout { store, session }) => {
+                (format!("{store}@{digest}"), Some((store.as_str(), session.as_str())))
+            }
+            None => continue,
+        };
+        let log_name = format!("[internal] load metadata for {name}");
+        let image = gateway.resolve_image(&ImageName { name: &name, layout }, platform, log_name).await;
+        layers.extend(image.map_err(Stop::gateway)?.config.rootfs.diff_ids);
+    }
+    Ok(layers)
 }
 
 /// The images given by name for what a plan stands on.
@@ -133,10 +166,12 @@ async fn given_image(
             let reference: Reference = text.parse().map_err(|error: oci::ReferenceError| bad(error.to_string()))?;
             let digest = match reference.digest {
                 Some(digest) => digest,
-                None => gateway
-                    .resolve_image(&reference.to_string(), platform, format!("[context {name}] {reference}"))
-                    .await
-                    .map_err(Stop::gateway)?,
+                None => {
+                    let full = reference.to_string();
+                    let image = ImageName { name: &full, layout: None };
+                    let log_name = format!("[context {name}] {reference}");
+                    gateway.resolve_image(&image, platform, log_name).await.map_err(Stop::gateway)?.digest
+                }
             };
             Ok((digest, ImagePlace::Repository(reference.repository)))
         }
@@ -209,17 +244,16 @@ fn check_caps(gateway: &Gateway, definition: &Definition) -> Result<(), Stop> {
     }))
 }
 
-/// The image's config; the exporter fills in the layers.
-fn config(plan: &Plan) -> Vec<u8> {
-    let output = image_output(plan, oci::layer::compress::Compression::default());
+/// The image's config. Of the image itself the exporter fills in the layers.
+fn image_config(plan: &Plan, rootfs: RootFs, history: Vec<History>) -> Vec<u8> {
     let config = ImageConfig {
-        created: output.created,
-        author: output.author,
+        created: Some(plan.image.epoch.to_rfc3339()),
+        author: None,
         architecture: plan.platform.architecture,
         os: plan.platform.os,
-        config: output.config,
-        rootfs: RootFs::new(Vec::new()),
-        history: output.history,
+        config: plan.image.config.clone(),
+        rootfs,
+        history,
     };
     config.to_bytes()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use buildkit::gateway::CacheImport;
-use diag::{Diagnostic, codes, did_you_mean};
+use diag::{Diagnostic, Reported, codes, did_you_mean};
 use oci::Platform;
 use plan::Epoch;
 use serde::Deserialize;
@@ -67,6 +67,43 @@ pub(super) struct Options {
     session: String,
 }
 
+/// An option that cannot be obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OptionError {
+    /// Its value means nothing.
+    #[error("the option `{option}` cannot be used: {why}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with the value.
+        why: String,
+    },
+    /// Something is given for a name that stands for nothing.
+    #[error("nothing in the build is called `{name}`, so `--build-context {name}=…` means nothing")]
+    UnknownContext {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: BTreeSet<String>,
+    },
+}
+
+impl Reported for OptionError {
+    fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::new(codes::frontend::OPTION, self.to_string());
+        match self {
+            Self::Value { .. } => diagnostic,
+            Self::UnknownContext { name, known } => match did_you_mean(name, known.iter().map(String::as_str)) {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => {
+                    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                    diagnostic.help(format!("names in the build: {}", known.join(", ")))
+                }
+            },
+        }
+    }
+}
+
 /// Which steps run although their results are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoCache {
@@ -93,7 +130,7 @@ impl Options {
     ///
     /// # Errors
     /// A value that means nothing.
-    pub(super) fn read(given: &BTreeMap<String, String>, session: &str) -> Result<Self, Diagnostic> {
+    pub(super) fn read(given: &BTreeMap<String, String>, session: &str) -> Result<Self, OptionError> {
         let text = |key: &str| given.get(key).filter(|value| !value.is_empty()).cloned();
         let prefixed = |prefix: &str| -> BTreeMap<String, String> {
             let strip = |(key, value): (&String, &String)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()));
@@ -163,26 +200,17 @@ impl Options {
     ///
     /// # Errors
     /// The first such name.
-    pub(super) fn check_contexts(&self, known: &BTreeSet<String>) -> Result<(), Diagnostic> {
-        let plain = |name: &str| name.split("::").next().unwrap_or_default().to_owned();
-        let Some(unknown) = self.contexts.keys().map(|name| plain(name)).find(|name| !known.contains(name)) else {
-            return Ok(());
-        };
-        let message =
-            format!("nothing in the build is called `{unknown}`, so `--build-context {unknown}=…` means nothing");
-        let diagnostic = Diagnostic::new(codes::frontend::OPTION, message);
-        Err(match did_you_mean(&unknown, known.iter().map(String::as_str)) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-            None => {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                diagnostic.help(format!("names in the build: {}", known.join(", ")))
-            }
-        })
+    pub(super) fn check_contexts(&self, known: &BTreeSet<String>) -> Result<(), OptionError> {
+        let plain = |name: &String| name.split("::").next().unwrap_or_default().to_owned();
+        match self.contexts.keys().map(plain).find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(OptionError::UnknownContext { name, known: known.clone() }),
+        }
     }
 }
 
-fn bad(option: &str, why: &str) -> Diagnostic {
-    Diagnostic::new(codes::frontend::OPTION, format!("the option `{option}` cannot be used: {why}"))
+fn bad(option: &'static str, why: &str) -> OptionError {
+    OptionError::Value { option, why: why.to_owned() }
 }
 
 /// Spec: Go `strconv.ParseBool`.
@@ -194,7 +222,7 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn cache_imports(given: &BTreeMap<String, String>) -> Result<Vec<CacheImport>, Diagnostic> {
+fn cache_imports(given: &BTreeMap<String, String>) -> Result<Vec<CacheImport>, OptionError> {
     let entries: Vec<CacheEntry> = match given.get("cache-imports").filter(|text| !text.is_empty()) {
         Some(text) => serde_json::from_str(text).map_err(|error| bad("cache-imports", &error.to_string()))?,
         None => Vec::new(),
@@ -212,7 +240,7 @@ fn cache_imports(given: &BTreeMap<String, String>) -> Result<Vec<CacheImport>, D
 mod tests {
     use super::*;
 
-    fn read(given: &[(&str, &str)]) -> Result<Options, Diagnostic> {
+    fn read(given: &[(&str, &str)]) -> Result<Options, OptionError> {
         let given = given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Options::read(&given, "session")
     }
@@ -265,7 +293,8 @@ mod tests {
             &[("multi-platform", "0"), ("platform", "linux/amd64,linux/arm64")],
             &[("cache-imports", "[")],
         ] {
-            assert_eq!(read(given).expect_err("it means nothing").code, codes::frontend::OPTION);
+            let error = read(given).expect_err("it means nothing");
+            assert!(matches!(error, OptionError::Value { .. }), "{error}");
         }
     }
 
@@ -274,6 +303,6 @@ mod tests {
         let options = read(&[("context:base/nod", "docker-image://x")]).expect("the form is right");
         let known = BTreeSet::from(["base/node".to_owned(), "source".to_owned()]);
         let error = options.check_contexts(&known).expect_err("there is no such base");
-        assert_eq!(error.help, ["did you mean `base/node`?"]);
+        assert_eq!(error.diagnostic().help, ["did you mean `base/node`?"]);
     }
 }

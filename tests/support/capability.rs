@@ -23,6 +23,8 @@ pub enum Capability {
     Docker,
     /// buildkitds of the tests' own, `CLAWBUILD_TEST_BUILDKIT` and its kin.
     BuildKit,
+    /// buildx is installed, as a program of its own.
+    Buildx,
     /// Registries of the tests' own, `CLAWBUILD_TEST_REGISTRY` and its kin.
     Registry,
     /// skopeo is installed.
@@ -50,13 +52,14 @@ pub(crate) type Probe = Result<String, String>;
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Root,
         Self::Userns,
         Self::IdRange,
         Self::Overlay,
         Self::Docker,
         Self::BuildKit,
+        Self::Buildx,
         Self::Registry,
         Self::Skopeo,
         Self::Crane,
@@ -78,6 +81,7 @@ impl Capability {
             Self::Overlay => "overlay",
             Self::Docker => "docker",
             Self::BuildKit => "buildkit",
+            Self::Buildx => "buildx",
             Self::Registry => "registry",
             Self::Skopeo => "skopeo",
             Self::Crane => "crane",
@@ -131,6 +135,7 @@ impl Capability {
             Self::Overlay => overlay(),
             Self::Docker => docker(),
             Self::BuildKit => buildkit(),
+            Self::Buildx => version("buildx", &["version"]),
             Self::Registry => registry(),
             Self::Skopeo => version("skopeo", &["--version"]),
             Self::Crane => version("crane", &["version"]),

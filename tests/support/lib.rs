@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "this crate is part of the tests")]
 
+mod buildkit;
 mod built;
 mod capability;
 mod cli;
@@ -14,6 +15,7 @@ mod project;
 mod registry;
 mod suite;
 
+pub use buildkit::BuildKit;
 pub use built::{Built, steps};
 pub use capability::{Capability, require};
 pub use cli::{Cli, Identity};

@@ -7,7 +7,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::Llb
 use bollard_buildkit_proto::moby::buildkit::v1::{apicaps, frontend};
 use bollard_buildkit_proto::pb;
 use llb::{Cap, Definition};
-use oci::{Digest, Platform};
+use oci::{Digest, ImageConfig, Platform};
 use tonic::transport::Channel;
 
 use super::environment::platform;
@@ -16,6 +16,8 @@ use crate::transport::{Connection, Dial};
 
 /// The daemon's own limit on messages, in bytes.
 const MESSAGE: usize = 16 << 20;
+/// Spec: BuildKit `client/llb/sourceresolver`, `ResolverTypeOCILayout`.
+const OCI_LAYOUT: i32 = 1;
 
 /// The daemon, as a frontend calls it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +34,24 @@ pub struct Gateway {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     id: String,
+}
+
+/// An image by name.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageName<'a> {
+    /// Repository, and tag or digest.
+    pub name: &'a str,
+    /// The OCI layout it is in, if not in a registry: the client's name of the layout, and the client's session.
+    pub layout: Option<(&'a str, &'a str)>,
+}
+
+/// An image the daemon found.
+#[derive(Clone, Debug)]
+pub struct ResolvedImage {
+    /// The digest of its manifest, or of the index the name stands for.
+    pub digest: Digest,
+    /// Its config.
+    pub config: ImageConfig,
 }
 
 /// A cache the client wants looked into.
@@ -143,34 +163,40 @@ impl Gateway {
         Ok(names)
     }
 
-    /// The digest an image's name stands for now.
+    /// What an image's name stands for now.
     ///
     /// # Errors
     /// The image cannot be found.
     pub async fn resolve_image(
         &self,
-        name: &str,
+        image: &ImageName<'_>,
         platform: Platform,
         log_name: String,
-    ) -> Result<Digest, GatewayError> {
+    ) -> Result<ResolvedImage, GatewayError> {
+        let (resolver_type, store_id, session_id) = match image.layout {
+            None => (0, "", ""),
+            Some((store, session)) => (OCI_LAYOUT, store, session),
+        };
         let request = frontend::ResolveImageConfigRequest {
-            r#ref: name.to_owned(),
+            r#ref: image.name.to_owned(),
             platform: Some(pb::Platform {
                 architecture: platform.architecture.as_str().to_owned(),
                 os: "linux".to_owned(),
                 ..Default::default()
             }),
             log_name,
+            resolver_type,
+            store_id: store_id.to_owned(),
+            session_id: session_id.to_owned(),
             ..Default::default()
         };
-        let answer = self
-            .client
-            .clone()
-            .resolve_image_config(request)
-            .await
-            .map_err(GatewayError::call("ResolveImageConfig"))?;
-        let missing = GatewayError::Answer { method: "ResolveImageConfig", what: "digest" };
-        answer.into_inner().digest.parse().map_err(|_| missing)
+        let method = "ResolveImageConfig";
+        let answer = self.client.clone().resolve_image_config(request).await.map_err(GatewayError::call(method))?;
+        let answer = answer.into_inner();
+        let missing = |what| GatewayError::Answer { method, what };
+        let digest = answer.digest.parse().map_err(|_| missing("digest"))?;
+        let config = serde_json::from_slice(&answer.config).map_err(|_| missing("config"))?;
+        Ok(ResolvedImage { digest, config })
     }
 
     /// The commit a reference of a git repository stands for now.

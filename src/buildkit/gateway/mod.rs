@@ -10,7 +10,7 @@ mod error;
 mod result;
 mod stdio;
 
-pub use client::{CacheImport, Gateway, Reference, Warning};
+pub use client::{CacheImport, Gateway, ImageName, Reference, ResolvedImage, Warning};
 pub use environment::Environment;
 pub use errdefs::{Source as ErrorSource, Status, UNSUPPORTED_SUBREQUEST};
 pub use error::GatewayError;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Reference;
 
 const CONFIG: &str = "containerimage.config";
+const BASE_CONFIG: &str = "containerimage.base.config";
 const PLATFORMS: &str = "refs.platforms";
 const EPOCH: &str = "source.date.epoch";
 
@@ -21,6 +22,8 @@ pub struct PlatformResult {
     pub reference: Reference,
     /// The image's config, an OCI document whose layers the exporter fills in.
     pub config: Vec<u8>,
+    /// A config whose layers are the lowest ones here and stay as they are, whatever becomes of times in the others.
+    pub base_config: Vec<u8>,
     /// No time in the image exceeds it, unless the client says otherwise. Seconds since 1970.
     pub epoch: i64,
 }
@@ -53,6 +56,7 @@ impl FrontendResult {
                 metadata.insert(PLATFORMS.to_owned(), platforms(std::slice::from_ref(&result)));
                 metadata.insert(EPOCH.to_owned(), result.epoch.to_string().into_bytes());
                 metadata.insert(CONFIG.to_owned(), result.config);
+                metadata.insert(BASE_CONFIG.to_owned(), result.base_config);
                 Some(frontend::result::Result::Ref(result.reference.into_pb()))
             }
             Self::Index(results) => {
@@ -62,6 +66,7 @@ impl FrontendResult {
                     let id = result.platform.to_string();
                     metadata.insert(format!("{EPOCH}/{id}"), result.epoch.to_string().into_bytes());
                     metadata.insert(format!("{CONFIG}/{id}"), result.config);
+                    metadata.insert(format!("{BASE_CONFIG}/{id}"), result.base_config);
                     refs.insert(id, result.reference.into_pb());
                 }
                 Some(frontend::result::Result::Refs(frontend::RefMap { refs }))
@@ -77,7 +82,7 @@ mod tests {
 
     fn result(platform: Platform) -> PlatformResult {
         let reference = Reference::new("id".to_owned());
-        PlatformResult { platform, reference, config: b"{}".to_vec(), epoch: 7 }
+        PlatformResult { platform, reference, config: b"{}".to_vec(), base_config: b"[]".to_vec(), epoch: 7 }
     }
 
     #[test]
@@ -90,6 +95,7 @@ mod tests {
         );
         assert_eq!(encoded.metadata["source.date.epoch/linux/arm64"], b"7");
         assert_eq!(encoded.metadata["containerimage.config/linux/amd64"], b"{}");
+        assert_eq!(encoded.metadata["containerimage.base.config/linux/arm64"], b"[]");
         assert!(matches!(encoded.result, Some(frontend::result::Result::Refs(refs)) if refs.refs.len() == 2));
     }
 

@@ -138,7 +138,7 @@ impl Session {
             .add_service(FileSendServer::new(Exports::new(stream_sink, journal.clone(), tasks.clone())))
             .add_service(SecretsServer::new(OfferedSecrets { secrets, journal: journal.clone() }))
             .add_service(SshServer::new(agents))
-            .add_service(AuthServer::new(Credentials { keychain, journal }))
+            .add_service(AuthServer::new(Credentials::new(keychain, journal)))
     }
 }
 
@@ -160,9 +160,13 @@ const METHODS: [&[&str]; 7] = [
 
 /// An id nobody can guess: who knows it can ask for everything that is offered.
 pub(crate) fn random_id() -> String {
-    let mut bytes = [0_u8; 16];
+    hex::encode(random_bytes::<16>())
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).expect("Linux gives up to 256 bytes");
-    hex::encode(bytes)
+    bytes
 }
 
 /// By this the daemon finds what it got of the same directories last time, so that only changes travel.

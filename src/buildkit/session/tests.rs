@@ -9,7 +9,7 @@ use bollard_buildkit_proto::health::{HealthCheckRequest, HealthCheckResponse};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard_buildkit_proto::moby::filesync::v1::auth_client::AuthClient;
 use bollard_buildkit_proto::moby::filesync::v1::{
-    BytesMessage, CredentialsRequest, FetchTokenRequest, GetTokenAuthorityRequest,
+    BytesMessage, CredentialsRequest, FetchTokenRequest, GetTokenAuthorityRequest, VerifyTokenAuthorityRequest,
 };
 use bollard_buildkit_proto::moby::sshforward::v1::{
     BytesMessage as AgentMessage, CheckAgentRequest, CheckAgentResponse,
@@ -17,9 +17,10 @@ use bollard_buildkit_proto::moby::sshforward::v1::{
 use engine::SecretId;
 use futures::stream;
 use registry::image::{Credential, Keychain};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use secrecy::{SecretSlice, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
@@ -105,12 +106,100 @@ async fn credentials_are_the_keychain_s() {
         let found = within(auth.credentials(request)).await.expect("an answer").into_inner();
         assert_eq!((found.username.as_str(), found.secret.as_str()), (username, secret), "{host}");
     }
-    let authority = within(auth.get_token_authority(GetTokenAuthorityRequest::default())).await;
-    assert_eq!(authority.expect_err("the daemon's part").code(), Code::Unimplemented);
-    let token = within(auth.fetch_token(FetchTokenRequest::default())).await;
-    assert_eq!(token.expect_err("the daemon's part").code(), Code::Unimplemented);
+    // What cannot be reached from here is the daemon's part.
+    let unknown = GetTokenAuthorityRequest { host: "registry.example".to_owned(), salt: vec![1; 32] };
+    assert_eq!(within(auth.get_token_authority(unknown)).await.expect_err("unknown").code(), Code::Unavailable);
     drop(auth);
     daemon.hang_up().await;
+}
+
+/// A registry that wants tokens, and gives them to `user` with the password `pass`.
+async fn token_registry() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address").to_string();
+    let realm = format!("http://{address}/token");
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let realm = realm.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await?);
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let is_known = request.contains("Basic dXNlcjpwYXNz");
+                let (status, body) = match request.starts_with("GET /token?") {
+                    true if is_known && request.contains("repository%3Aa%2Fb%3Apull") => {
+                        ("200 OK", r#"{"token":"issued","expires_in":300}"#)
+                    }
+                    _ => ("401 Unauthorized", "{}"),
+                };
+                let challenge = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"tests\"");
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status}\r\n{challenge}\r\nContent-Length: {length}\r\n");
+                let reply = format!("{head}Connection: close\r\n\r\n{body}");
+                stream.write_all(reply.as_bytes()).await
+            });
+        }
+    });
+    (address, serving)
+}
+
+#[tokio::test]
+async fn tokens_are_handed_out_and_passwords_are_not() {
+    let scene = Scene::new();
+    let (host, serving) = token_registry().await;
+    let password = |word: &str| Credential::Password { user: "user".to_owned(), password: SecretString::from(word) };
+    let offer = |word: &str| {
+        let keychain = Keychain::empty().with(host.clone(), password(word));
+        Offer { keychain, ..Offer::default() }
+    };
+    let [daemon, again, refused] =
+        [scene.serve(offer("pass")).await, scene.serve(offer("pass")).await, scene.serve(offer("wrong")).await];
+    let clients = [&daemon, &again, &refused].map(|daemon| AuthClient::new(daemon.channel.clone()));
+    let mut keys = Vec::new();
+    for (mut auth, salt) in clients.into_iter().flat_map(|auth| [(auth.clone(), 1), (auth, 2)]) {
+        let request = GetTokenAuthorityRequest { host: host.clone(), salt: vec![salt; 32] };
+        let key = within(auth.get_token_authority(request)).await.expect("an authority").into_inner().public_key;
+        let payload = b"prove it".to_vec();
+        let request = VerifyTokenAuthorityRequest { host: host.clone(), salt: vec![salt; 32], payload };
+        let signed = within(auth.verify_token_authority(request)).await.expect("a proof").into_inner().signed;
+        let (signature, payload) = signed.split_at(64);
+        assert_eq!(payload, b"prove it");
+        UnparsedPublicKey::new(&ED25519, &key).verify(payload, signature).expect("it is the key's");
+        keys.push(key);
+    }
+    assert_eq!((&keys[0], &keys[1]), (&keys[2], &keys[3]), "the same credentials, another session");
+    let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(distinct.len(), 4, "other salts and other credentials have other keys");
+
+    let fetch = async |daemon: &Daemon, realm: String, scope: &str| {
+        let request = FetchTokenRequest {
+            client_id: "buildkit-client".to_owned(),
+            host: host.clone(),
+            realm,
+            service: "tests".to_owned(),
+            scopes: vec![scope.to_owned()],
+        };
+        within(AuthClient::new(daemon.channel.clone()).fetch_token(request)).await.map(tonic::Response::into_inner)
+    };
+    let realm = format!("http://{host}/token");
+    let issued = fetch(&daemon, realm.clone(), "repository:a/b:pull").await.expect("a token");
+    assert_eq!(issued.token, "issued");
+    assert!((290..=300).contains(&issued.expires_in), "{}", issued.expires_in);
+    let other = fetch(&daemon, realm.clone(), "repository:c/d:pull").await.expect_err("not allowed");
+    assert_eq!(other.code(), Code::PermissionDenied);
+    let wrong = fetch(&refused, realm, "repository:a/b:pull").await.expect_err("not believed");
+    assert_eq!(wrong.code(), Code::PermissionDenied);
+    for elsewhere in ["http://127.0.0.1:9/token", "https://evil.example/token", "", "no url"] {
+        let refusal = fetch(&daemon, elsewhere.to_owned(), "repository:a/b:pull").await.expect_err(elsewhere);
+        assert_eq!(refusal.code(), Code::FailedPrecondition, "credentials go nowhere else");
+        assert!(!refusal.message().contains("pass"), "{refusal}");
+    }
+    for daemon in [daemon, again, refused] {
+        daemon.hang_up().await;
+    }
+    serving.abort();
 }
 
 /// A message of the agent protocol, with its length before it.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use engine::{FilesOutput, Output};
+use engine::{FilesOutput, Output, SolveRequest};
 
 use crate::Check;
 use crate::site::Site;
@@ -23,12 +23,20 @@ pub(crate) const CHECKS: &[Check] = &[
     ("files are the same", files),
     ("an archive is the same", archive),
     ("what is known is neither made nor sent again", known),
+    ("a difference: a dangling link that is removed", dangling),
+    ("an image is the same: a step that signals itself", || image("shell kill -KILL $$; echo alive")),
 ];
 
 fn image(graph: &str) {
     let site = Site::new();
-    let embedded = site.solve(&site.embedded(), site.request(graph)).image();
-    let buildkit = site.solve(&site.buildkit(), site.request(graph)).image();
+    same_image(&site, || site.request(graph));
+}
+
+/// Solves on either engine and compares everything.
+#[track_caller]
+pub(crate) fn same_image(site: &Site, request: impl Fn() -> SolveRequest) {
+    let embedded = site.solve(&site.embedded(), request()).image();
+    let buildkit = site.solve(&site.buildkit(), request()).image();
     if embedded != buildkit {
         panic!("{}", difference(site.contents("embedded", &embedded), site.contents("buildkit", &buildkit)));
     }
@@ -47,7 +55,7 @@ fn files() {
     let site = Site::new();
     let at = |engine: &dyn engine::Engine, name: &str| {
         let output = Output::Files(FilesOutput::Directory(site.path(name)));
-        site.solve(engine, engine::SolveRequest { output, ..site.request("app") }).outcome();
+        site.solve(engine, SolveRequest { output, ..site.request("app") }).outcome();
         let mut lines = Vec::new();
         list(&site.path(name), &mut lines);
         lines
@@ -78,7 +86,7 @@ fn archive() {
     let site = Site::new();
     let at = |engine: &dyn engine::Engine, name: &str| {
         let output = Output::Files(FilesOutput::Tar(site.path(name)));
-        site.solve(engine, engine::SolveRequest { output, ..site.request("app") }).outcome();
+        site.solve(engine, SolveRequest { output, ..site.request("app") }).outcome();
         fs::read(site.path(name)).unwrap()
     };
     let (ours, theirs) = (at(&site.embedded(), "ours.tar"), at(&site.buildkit(), "theirs.tar"));
@@ -103,4 +111,15 @@ fn known() {
     );
     assert_eq!(first.image(), second.image());
     assert!(took.as_secs() < 5, "{took:?}");
+}
+
+/// BuildKit looks for what a link leads to, on the machine it runs on, before it removes the link. Here the link itself
+/// is looked for.
+fn dangling() {
+    let site = Site::new();
+    let ours = site.solve(&site.embedded(), site.request("dangling"));
+    let theirs = site.solve(&site.buildkit(), site.request("dangling"));
+    ours.image();
+    let refused = theirs.diagnostic();
+    assert!(refused.message.contains("no such file or directory"), "{refused:#?}");
 }

@@ -13,6 +13,7 @@ mod node;
 mod registries;
 mod session;
 mod site;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -25,9 +26,10 @@ const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
 
 fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
-    let checks = [equal::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
+    let checks = [equal::CHECKS, torture::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
     let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
     let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
-    let suite = registries::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
+    let checks = registries::CHECKS.iter().chain(session::REGISTRY_CHECKS);
+    let suite = checks.fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
     docker::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, docker::NEEDS, check)).run()
 }

@@ -7,17 +7,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use diag::progress::Event;
+use diag::progress::{Event, Progress, TaskId};
 use engine::{CacheKind, CacheSpec, Engine, FilesOutput, Output, SolveRequest};
 use llb::{Bind, Definition, Exec, Graph, LocalSource, NetworkMode, Secret, Ssh};
-use oci::Platform;
 use oci::layout::Layout;
+use oci::{Platform, Repository};
+use registry::download::Downloader;
+use registry::http::{Http, HttpSettings};
+use registry::image::{Credential, ImageSettings, Images, Keychain, Push};
+use support::{Credentials, Registry};
 
 use crate::Check;
 use crate::base;
-use crate::site::Site;
+use crate::site::{Site, buildkitd};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("a context arrives as it is", context),
@@ -29,6 +34,9 @@ pub(crate) const CHECKS: &[Check] = &[
     ("an SSH agent that is missing is told", no_agent),
     ("a cache in a directory is written and read", cache),
 ];
+
+/// Those that need registries too.
+pub(crate) const REGISTRY_CHECKS: &[Check] = &[("an image is pulled with a token that is fetched here", token)];
 
 fn write(root: &Path, path: &str, content: &str, mode: u32) {
     let path = root.join(path);
@@ -292,4 +300,44 @@ fn cache() {
     assert_eq!(warnings(&buildkit, true, true), [""; 0]);
     fs::remove_dir_all(site.path("cache/blobs")).expect("removes");
     assert!(!warnings(&buildkit, true, false).is_empty(), "a torn cache is a miss");
+}
+
+fn token() {
+    let (site, registry) = (Site::new(), Registry::token());
+    let repository: Repository = registry.repository("private").parse().expect("a repository");
+    let Credentials { user, password } = registry.credentials().expect("a user").clone();
+    let keychain = |password: String| {
+        let credential = Credential::Password { user: user.clone(), password: password.into() };
+        Keychain::empty().with(registry.address(), credential)
+    };
+    // An image that no builder has seen.
+    let unique = llb::MkfileAction::new("/unique", site.path("").display().to_string());
+    let graph = graph();
+    let head = graph.file(llb::File::on(llb::Tree::Scratch).mkfile(unique));
+    let made = site.request_of(graph.definition(&head).expect("a valid graph"));
+    let image = site.solve(&site.embedded(), made).image();
+    let downloader = Downloader::new(Http::new(HttpSettings::default()), site.store("embedded"));
+    let settings = ImageSettings { keychain: keychain(password.clone()), ..ImageSettings::default() };
+    let push = Push { image: &image.manifest, repository: &repository, tags: &[], fixed_tags: &[], mount_from: &[] };
+    let pushed = site
+        .runtime
+        .block_on(Images::new(downloader, settings).push(&push, &Progress::none().task(TaskId::new("push"), "push")));
+    pushed.expect("pushes");
+
+    let pulled = graph.image(repository, image.manifest.digest).with_name("pull");
+    let definition = graph.definition(&pulled).expect("a valid graph");
+    let solve = |keychain: Keychain| {
+        let output = Output::Files(FilesOutput::Directory(site.path("pulled")));
+        let request = SolveRequest { output, ..site.request_of(definition.clone()) };
+        site.solve(&site.buildkit_of(Arc::new(buildkitd()), keychain), request)
+    };
+    let anonymous = solve(Keychain::empty()).diagnostic();
+    let refused = solve(keychain("wrong".to_owned())).diagnostic();
+    for diagnostic in [anonymous, refused] {
+        let text = format!("{diagnostic:?}");
+        assert!(text.contains("401") || text.contains("authoriz") || text.contains("refuses"), "{diagnostic:#?}");
+        assert!(!text.contains(&password), "a password is told");
+    }
+    solve(keychain(password)).outcome();
+    assert!(site.path("pulled/unique").exists());
 }

@@ -115,8 +115,12 @@ impl Site {
     }
 
     pub(crate) fn buildkit_at(&self, dial: Arc<dyn Dial>) -> BuildKit {
+        self.buildkit_of(dial, Keychain::default())
+    }
+
+    pub(crate) fn buildkit_of(&self, dial: Arc<dyn Dial>, keychain: Keychain) -> BuildKit {
         let threads = NonZeroUsize::new(2).expect("not zero");
-        BuildKit::new(dial, self.store("buildkit"), BuildKitOptions { threads, keychain: Keychain::default() })
+        BuildKit::new(dial, self.store("buildkit"), BuildKitOptions { threads, keychain })
     }
 
     pub(crate) fn solve(&self, engine: &dyn Engine, request: SolveRequest) -> Solution {

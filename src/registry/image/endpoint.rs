@@ -71,6 +71,24 @@ impl Endpoint {
         }
     }
 
+    /// The registry at this host and port, asked once. TLS always, except on this machine's loopback.
+    pub(super) async fn at(http: &Http, host: &str) -> Result<Self, ImageError> {
+        let base = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/v2/"))
+                .map_err(|source| ImageError::Registry { registry: host.to_owned(), source })
+        };
+        let (secure, plain) = (base("https")?, base("http")?);
+        let candidates = if is_loopback(&plain) { vec![plain, secure] } else { vec![secure] };
+        let mut failure = None;
+        for base in candidates {
+            match ping(http, &base, Trust::Verified).await {
+                Ok(challenge) => return Ok(Self { base, trust: Trust::Verified, challenge, name: host.to_owned() }),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.map_or_else(|| ImageError::NoEndpoint { registry: host.to_owned() }, ImageError::from))
+    }
+
     /// The URL of something in the repository, such as `manifests/latest`.
     pub(super) fn url(&self, repository: &Repository, rest: &str) -> Url {
         let mut url = self.base.clone();

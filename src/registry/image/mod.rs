@@ -6,6 +6,7 @@ mod challenge;
 mod document;
 mod endpoint;
 mod error;
+mod issue;
 mod keychain;
 mod peer;
 mod pull;
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 
 pub use endpoint::Direction;
 pub use error::ImageError;
+pub use issue::{IssuedToken, TokenIssuer};
 pub use keychain::{Credential, CredentialError, HelperError, Keychain};
 pub use pull::Pulled;
 pub use push::{Push, PushReceipt, Traffic};

@@ -38,6 +38,11 @@ impl Scope {
         Self(others.chain([own]).collect())
     }
 
+    /// These, as a token server understands them.
+    pub(super) fn of(scopes: impl IntoIterator<Item = String>) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+
     /// This and more.
     pub(super) fn with(&self, more: Option<&str>) -> Self {
         let more = more.into_iter().flat_map(str::split_whitespace).map(str::to_owned);
@@ -60,7 +65,7 @@ impl fmt::Display for Scope {
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) header: HeaderValue,
-    until: Instant,
+    pub(super) until: Instant,
 }
 
 /// What a token server answers.
@@ -71,6 +76,9 @@ struct Answer {
     expires_in: Option<u64>,
 }
 
+/// What stands before a token in a header.
+const SCHEME: &str = "Bearer ";
+
 /// What tokens are good for when the server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// A token that ends so soon is not begun with.
@@ -80,6 +88,13 @@ const ANSWER_LIMIT: u64 = 1 << 20;
 impl Token {
     pub(super) fn is_fresh(&self) -> bool {
         self.until > Instant::now() + MARGIN
+    }
+
+    /// The token itself.
+    pub(super) fn into_secret(self) -> SecretString {
+        // It was made of text.
+        let header = self.header.to_str().unwrap_or_default();
+        SecretString::from(header.strip_prefix(SCHEME).unwrap_or_default())
     }
 
     /// Asks the token server, once. `None`: it does not believe the credentials, or gives nothing to strangers.
@@ -150,7 +165,7 @@ fn token_request(
 fn token(body: &[u8], asked: Instant) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let token = answer.token.or(answer.access_token).filter(|token| !token.expose_secret().is_empty())?;
-    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
+    let mut header = HeaderValue::from_str(&format!("{SCHEME}{}", token.expose_secret())).ok()?;
     header.set_sensitive(true);
     // Counted from before the question, so that no clock needs to agree with the server's.
     let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).max(DEFAULT_LIFETIME);

@@ -21,12 +21,11 @@ use std::path::{Path, PathBuf};
 use llb::{Account, FileActionKind, InputIndex, MkdirAction, MkfileAction, RmAction, SymlinkAction, Timestamp};
 use oci::layer::Snapshot;
 use oci::layer::ownership::{Owner, Ownership};
-use rustix::fs::{Mode, OFlags, Timespec};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags, Timespec};
 
 use self::error::shown;
 use self::target::{NewDirectory, Target};
-use crate::embedded::mount::{Root, Tree};
+use crate::embedded::mount::{Root, Tree, is};
 use crate::embedded::sandbox::Accounts;
 
 /// A tree that is copied from.
@@ -113,29 +112,20 @@ impl<'a> TreeEditor<'a> {
 
     fn mkfile(&mut self, action: &MkfileAction, owner: Option<Owner>) -> Result<(), FileOpError> {
         let path = self.0.resolve(&lexical(&action.path))?;
+        match self.0.stat(&path)? {
+            Some(stat) if is(&stat, FileType::Directory) => return Err(FileOpError::IsDirectory(shown(&path))),
+            // The new one takes its place, with a mode and an owner of its own; other names of the old one keep it.
+            Some(_) => self.0.remove(&path)?,
+            None => {}
+        }
         let mode = Mode::from_raw_mode(action.mode & 0o777);
-        let create = || FileOpError::io("create", &path);
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW;
-        let file = match self.0.root.open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
-            Ok(file) => {
-                rustix::fs::fchmod(&file, mode).map_err(FileOpError::io("set the mode of", &path))?;
-                self.0.touch(path.parent().unwrap_or(Path::new("")));
-                file
-            }
-            // The file that is there keeps its mode, and its owner if none is given.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
-                self.0.unshare(&path)?;
-                let file = self.0.root.open(&path, flags | OFlags::TRUNC, Mode::empty());
-                file.map_err(|error| match error.kind() {
-                    std::io::ErrorKind::IsADirectory => FileOpError::IsDirectory(shown(&path)),
-                    _ => create()(error),
-                })?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(FileOpError::NotFound(shown(path.parent().unwrap_or(Path::new("")))));
-            }
-            Err(error) => return Err(create()(error)),
-        };
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CREATE | OFlags::EXCL;
+        let file = self.0.root.open(&path, flags, mode).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => FileOpError::NotFound(shown(path.parent().unwrap_or(Path::new("")))),
+            _ => FileOpError::io("create", &path)(error),
+        })?;
+        rustix::fs::fchmod(&file, mode).map_err(FileOpError::io("set the mode of", &path))?;
+        self.0.touch(path.parent().unwrap_or(Path::new("")));
         std::fs::File::from(file).write_all(&action.data).map_err(FileOpError::io("write", &path))?;
         self.complete(&path, owner, action.timestamp)
     }

@@ -20,6 +20,11 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("whole-difference", _) => whole_difference(&graph, &base),
         ("count", seconds) => count(&graph, &base, seconds),
         ("slow", file) => slow(&graph, &base, file),
+        ("shell", script) => shell_step(&graph, &base, script),
+        ("dangling", _) => {
+            let link = File::on(&base).symlink(SymlinkAction::new("/nowhere/at/all", "/dangling"));
+            graph.file(File::on(graph.file(link)).rm(RmAction::new("/dangling")))
+        }
         ("long", seconds) => shell_step(&graph, &base, &format!("echo begun; sleep {seconds}")),
         ("fail", script) => fail(&graph, &base, script),
         ("secret", _) => secret(&graph, &base),

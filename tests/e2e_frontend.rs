@@ -1,0 +1,315 @@
+//! clawbuild as a BuildKit frontend: a real daemon runs its image, and what comes out is what clawbuild itself makes.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use support::Capability::{Archive, BuildKit, Buildx, Docker, Network, Overlay, Registry, Root};
+use support::{Built, Capability, Cli, Output, Suite, ThreeStages};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
+
+const FRONTEND: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit];
+
+fn main() -> ExitCode {
+    Suite::new()
+        .test("the image is the one the embedded engine makes", FRONTEND, same_image)
+        .test("the first line of a recipe names the frontend", FRONTEND, syntax_line)
+        .test("two platforms in one solve", FRONTEND, two_platforms)
+        .test("a recipe below the context, its source elsewhere", FRONTEND, recipe_below_the_context)
+        .test("bases given by name", FRONTEND, bases_by_name)
+        .test("one stage of it", FRONTEND, one_stage)
+        .test("mistakes show the recipe's lines", FRONTEND, mistakes)
+        .test("a failing step shows the recipe's lines", FRONTEND, failing_step)
+        .test("what was published is recorded once, and outdated when the lock moves on", FRONTEND, published)
+        .test(
+            "a bake definition is one to buildx",
+            &[Root, Overlay, Archive, Network, Registry, BuildKit, Buildx],
+            bake,
+        )
+        .test("Docker 20.10 builds by it too", &[Root, Overlay, Archive, Network, Registry, Docker], old_docker)
+        .run()
+}
+
+/// What every test here starts from: the frontend in a registry, a lock, and the bases of the project published.
+struct Prepared {
+    frontend: String,
+    lock: Vec<u8>,
+}
+
+fn prepared() -> &'static Prepared {
+    static PREPARED: OnceLock<Prepared> = OnceLock::new();
+    PREPARED.get_or_init(|| {
+        let cli = Cli::new(PROGRAM).with_shared_store();
+        ThreeStages::write(cli.directory());
+        let registry = support::Registry::anonymous();
+        let frontend = format!("{}:test", registry.repository("frontend"));
+        cli.run(["frontend-image", "--push", "-t", &frontend]).success();
+        let repository = registry.repository("published");
+        cli.run(["publish", "./recipe.toml", "--repository", &repository]).success();
+        let lock = fs::read(cli.directory().join("clawbuild.lock")).expect("publishing wrote the lock");
+        Prepared { frontend, lock }
+    })
+}
+
+/// The project, locked and published, as a directory to be a build context.
+fn project() -> Cli {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    ThreeStages::write(cli.directory());
+    fs::write(cli.directory().join("clawbuild.lock"), &prepared().lock).expect("the working directory is writable");
+    cli
+}
+
+fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+    let text = fs::read_to_string(path).expect("the project has the file");
+    fs::write(path, change(text)).expect("the project is writable");
+}
+
+/// `buildctl build` of the project by the frontend, as an OCI layout in `out`.
+fn buildctl(cli: &Cli, options: &[&str]) -> Output {
+    let source = format!("source={}", prepared().frontend);
+    let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
+    let common = ["build", "--progress=plain", "--frontend=gateway.v0", "--opt", &source];
+    let place = ["--local", "context=.", "--local", "dockerfile=.", "--output", &output];
+    let words = common.iter().chain(&place).chain(options).copied();
+    support::BuildKit::new().buildctl(cli.directory(), words)
+}
+
+/// The one manifest of the layout in `out`, with its config.
+fn layout(cli: &Cli) -> (Value, Value) {
+    let out = cli.scratch().join("out");
+    let index = json(&out.join("index.json"));
+    let [manifest] = &**index["manifests"].as_array().expect("an index") else { panic!("not one image: {index}") };
+    let manifest = blob(&out, &manifest["digest"]);
+    let config = blob(&out, &manifest["config"]["digest"]);
+    (manifest, config)
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("the layout has the file")).expect("JSON")
+}
+
+fn blob(layout: &Path, digest: &Value) -> Value {
+    let hex = digest.as_str().and_then(|digest| digest.strip_prefix("sha256:")).expect("a digest");
+    json(&layout.join("blobs/sha256").join(hex))
+}
+
+/// The config of an image clawbuild built, out of its store.
+fn own_config(cli: &Cli, built: &Built) -> Value {
+    blob(cli.store(), &Value::from(built.config.as_str()))
+}
+
+fn same_image() {
+    let cli = project();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    buildctl(&cli, &["--opt", "filename=recipe.toml"]).success();
+    let (_, config) = layout(&cli);
+    // History, labels, user, health check, layers: all of it.
+    assert_eq!(config, own_config(&cli, &built));
+}
+
+fn syntax_line() {
+    let cli = project();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    let recipe = cli.directory().join("recipe.toml");
+    edit(&recipe, |text| format!("# syntax={}\n{text}", prepared().frontend));
+    let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
+    let words = ["build", "--frontend=dockerfile.v0", "--local", "context=.", "--local", "dockerfile=."];
+    let words = words.into_iter().chain(["--opt", "filename=recipe.toml", "--output", &output]);
+    support::BuildKit::new().buildctl(cli.directory(), words).success();
+    assert_eq!(layout(&cli).1["rootfs"], own_config(&cli, &built)["rootfs"]);
+}
+
+fn two_platforms() {
+    let cli = project();
+    buildctl(&cli, &["--opt", "platform=linux/amd64,linux/arm64"]).success();
+    let out = cli.scratch().join("out");
+    let index = json(&out.join("index.json"));
+    let index = blob(&out, &index["manifests"][0]["digest"]);
+    let platforms: Vec<&Value> = index["manifests"]
+        .as_array()
+        .expect("an index")
+        .iter()
+        .map(|entry| &entry["platform"]["architecture"])
+        .collect();
+    assert_eq!(platforms, ["amd64", "arm64"]);
+    for (entry, platform) in index["manifests"].as_array().expect("an index").iter().zip(["linux/amd64", "linux/arm64"])
+    {
+        let built = Built::of(cli.run(["./recipe.toml", "--json", "--platform", platform]));
+        let manifest = blob(&out, &entry["digest"]);
+        assert_eq!(blob(&out, &manifest["config"]["digest"]), own_config(&cli, &built), "{platform}");
+    }
+}
+
+fn recipe_below_the_context() {
+    let cli = project();
+    let root = cli.directory();
+    fs::create_dir_all(root.join("runtimes/three-stages")).expect("the project is writable");
+    fs::rename(root.join("recipe.toml"), root.join("runtimes/three-stages/recipe.toml")).expect("it is there");
+    let recipe = root.join("runtimes/three-stages/recipe.toml");
+    edit(&recipe, |text| text.replace(r#"path = "source""#, r#"path = "../../source""#));
+    fs::write(root.join("source/.dockerignore"), "part-09\n").expect("the project is writable");
+    let built = Built::of(cli.run(["three-stages", "--json"]));
+    // As docker and buildx do: the recipe's own directory, and nothing said of where it lies.
+    let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
+    let source = format!("source={}", prepared().frontend);
+    let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--opt", "filename=recipe.toml"];
+    let place = ["--local", "context=.", "--local", "dockerfile=runtimes/three-stages", "--output", &output];
+    support::BuildKit::new().buildctl(root, words.into_iter().chain(place)).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    // As buildctl's users may.
+    fs::remove_dir_all(cli.scratch().join("out")).expect("it was written");
+    buildctl(&cli, &["--opt", "filename=runtimes/three-stages/recipe.toml"]).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+fn bases_by_name() {
+    let cli = project();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    // A lock that knows of nothing published.
+    let lock = cli.directory().join("clawbuild.lock");
+    let text = fs::read_to_string(&lock).expect("it was written");
+    let published: Vec<(String, String)> = text
+        .split("[[published]]")
+        .skip(1)
+        .filter(|entry| entry.contains("linux/amd64"))
+        .map(|entry| {
+            let value = |key: &str| {
+                let line = entry.lines().find(|line| line.starts_with(key)).expect("entries are complete");
+                line.split('"').nth(1).expect("values are quoted").to_owned()
+            };
+            (value("owner"), value("reference"))
+        })
+        .collect();
+    edit(&lock, |text| text.split("\n[[published]]").next().expect("a split has a first part").to_owned());
+    let refused = buildctl(&cli, &[]).exits(1);
+    assert!(refused.stderr.contains("lock/unpublished"), "{}", refused.stderr);
+    let mut options = Vec::new();
+    for (owner, reference) in &published {
+        options.extend(["--opt".to_owned(), format!("context:{owner}=docker-image://{reference}")]);
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    buildctl(&cli, &options).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+fn one_stage() {
+    let cli = project();
+    let files = cli.scratch().join("files");
+    let source = format!("source={}", prepared().frontend);
+    let output = format!("type=local,dest={}", files.display());
+    let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--opt", "target=collect", "--no-cache"];
+    let place = ["--local", "context=.", "--local", "dockerfile=.", "--output", &output];
+    support::BuildKit::new().buildctl(cli.directory(), words.into_iter().chain(place)).success();
+    assert!(files.join("all.txt").is_file() && !files.join("sum.txt").exists());
+}
+
+fn mistakes() {
+    let cli = project();
+    let recipe = cli.directory().join("recipe.toml");
+    let good = fs::read_to_string(&recipe).expect("the project has a recipe");
+    let lock = fs::read(cli.directory().join("clawbuild.lock")).expect("the project has a lock");
+    let refused = |options: &[&str], texts: &[&str]| {
+        let output = buildctl(&cli, options).exits(1);
+        for text in texts {
+            assert!(output.stderr.contains(text), "no `{text}` in\n{}", output.stderr);
+        }
+    };
+    fs::write(&recipe, good.replace("summary =", "sumary =")).expect("the project is writable");
+    refused(&[], &["recipe.toml:5", ">>> sumary = ", "did you mean `summary`?", "recipe/unknown-key"]);
+    fs::write(
+        &recipe,
+        good.replace(
+            r#"base = "debian""#,
+            r#"base = "debian""#.to_owned().as_str().replace("debian", "debina").as_str(),
+        ),
+    )
+    .expect("the project is writable");
+    refused(&[], &[">>> base = \"debina\"", "recipe/unknown-base"]);
+    fs::write(&recipe, good.replace("[image]\n", "[image]\npackages = [\"curl\"]\n")).expect("the project is writable");
+    refused(&[], &[">>> packages = [\"curl\"]", "lock/stale", "clawbuild lock"]);
+    fs::write(&recipe, &good).expect("the project is writable");
+    refused(&["--opt", "filename=other.toml"], &["there is no recipe `other.toml`", "frontend/context"]);
+    refused(&["--opt", "platform=linux/riscv64"], &["is not built for linux/riscv64", "frontend/option"]);
+    refused(&["--opt", "target=colect"], &["did you mean `collect`?"]);
+    refused(&["--opt", "context:base/debia=docker-image://x"], &["did you mean `base/debian`?"]);
+    refused(&["--opt", "build-arg:SOURCE_DATE_EPOCH=now"], &["is no number of seconds since 1970"]);
+    refused(&["--opt", "requestid=frontend.outline"], &["frontend.outline"]);
+    fs::remove_file(cli.directory().join("clawbuild.lock")).expect("the project had one");
+    refused(&[], &["lock/missing", ">>> name = \"three-stages\""]);
+    fs::write(cli.directory().join("clawbuild.lock"), lock).expect("the project is writable");
+    buildctl(&cli, &[]).success();
+}
+
+fn failing_step() {
+    let cli = project();
+    edit(&cli.directory().join("recipe.toml"), |text| text.replace("sha256sum /all.txt", "echo broken >&2; exit 7"));
+    let output = buildctl(&cli, &[]).exits(1);
+    for text in ["broken", "recipe.toml:", ">>>   { run = ", "exit code: 7"] {
+        assert!(output.stderr.contains(text), "no `{text}` in\n{}", output.stderr);
+    }
+}
+
+fn published() {
+    let cli = project();
+    let registry = support::Registry::anonymous();
+    let lock = cli.directory().join("clawbuild.lock");
+    let before = fs::read_to_string(&lock).expect("the project has a lock");
+    // What is recorded and pushed again as it is changes nothing, also where nothing may change.
+    let repository = before.lines().find_map(|line| line.strip_prefix("reference = \"")?.split("/base/").next());
+    let repository = repository.expect("bases are published").to_owned();
+    cli.run(["publish", "./recipe.toml", "--locked", "--repository", &repository]).success();
+    assert_eq!(fs::read_to_string(&lock).expect("it is still there"), before);
+    let other = registry.repository("elsewhere");
+    let refused = cli.run(["publish", "./recipe.toml", "--locked", "--repository", &other]).exits(4);
+    assert!(refused.stderr.contains("lock/unpublished"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&lock).expect("it is still there"), before);
+    // A base that is pushed by itself is recorded too.
+    cli.run(["base/debian", "--push", "--repository", &other]).success();
+    let after = fs::read_to_string(&lock).expect("it is still there");
+    assert!(after.contains(&format!("reference = \"{other}@sha256:")), "{after}");
+    // A package of a base moved on: what is published is another base.
+    let digest = after.split("sha256:").nth(1).expect("packages are pinned").split('"').next().expect("quoted");
+    edit(&lock, |text| text.replacen(digest, &"0".repeat(64), 1));
+    let refused = buildctl(&cli, &[]).exits(1);
+    assert!(refused.stderr.contains("is out of date"), "{}", refused.stderr);
+}
+
+fn bake() {
+    let cli = project();
+    let registry = support::Registry::anonymous();
+    edit(&cli.directory().join("recipe.toml"), |text| {
+        text.replace("[image]\n", &format!("[image]\nrepository = \"{}\"\n", registry.repository("baked")))
+    });
+    let refused = cli.run(["graph", "./recipe.toml", "--format", "bake"]).exits(2);
+    assert!(refused.stderr.contains("--frontend"), "{}", refused.stderr);
+    let printed = cli.run(["graph", "./recipe.toml", "--format", "bake", "--frontend", &prepared().frontend]).success();
+    fs::write(cli.directory().join("docker-bake.json"), &printed.stdout).expect("the project is writable");
+    let target = &printed.json()["target"]["three-stages"];
+    let tag = target["tags"][0].as_str().expect("a tag").to_owned();
+    let platform = "*.platform=linux/amd64";
+    let configuration = cli.scratch().join("buildx");
+    fs::create_dir(&configuration).expect("the scratch directory is writable");
+    let words = ["bake", "--push", "--set", platform];
+    support::BuildKit::new().buildx(&configuration, cli.directory(), words).success();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    let config = support::run("crane", ["config", "--insecure", &tag]).json();
+    assert_eq!(config, own_config(&cli, &built));
+}
+
+fn old_docker() {
+    let cli = project();
+    edit(&cli.directory().join("recipe.toml"), |text| format!("# syntax={}\n{text}", prepared().frontend));
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    let docker = support::Docker::new();
+    let directory = cli.directory().display().to_string();
+    let recipe = format!("{directory}/recipe.toml");
+    docker.run(["build", "--quiet", "--tag", "frontend-test", "--file", &recipe, &directory]);
+    let inspected = docker.run(["image", "inspect", "frontend-test"]).json();
+    let own = own_config(&cli, &built);
+    assert_eq!(inspected[0]["Config"]["Entrypoint"], own["config"]["Entrypoint"]);
+    assert_eq!(inspected[0]["Config"]["User"], own["config"]["User"]);
+    docker.run(["image", "rm", "frontend-test"]);
+}
