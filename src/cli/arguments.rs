@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Publish(Publish),
     /// Build the image of clawbuild as a BuildKit frontend
     FrontendImage(FrontendImage),
+    /// Join images that several machines built, each for its platform, into one
+    Merge(Merge),
     /// Pin every outside input in clawbuild.lock
     Lock(Lock),
     /// Print what would be built, without building
@@ -114,6 +116,9 @@ pub(crate) struct Build {
     /// Push the image to its registry too
     #[arg(long)]
     pub(crate) push: bool,
+    /// Push under the digest only and set no tag, for `clawbuild merge`
+    #[arg(long, requires = "push")]
+    pub(crate) by_digest: bool,
     /// Load the image into Docker too
     #[arg(long)]
     pub(crate) load: bool,
@@ -220,6 +225,22 @@ pub(crate) struct FrontendImage {
     pub(crate) push: bool,
     #[command(flatten)]
     pub(crate) naming: Naming,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Merge {
+    /// What `--push --by-digest --metadata-file FILE` wrote on each machine
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// A tag for the image; may be given several times [default: those the machines were told]
+    #[arg(long = "tag", short, value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// Speak plain HTTP to registries that are not on this machine, too
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

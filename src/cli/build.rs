@@ -44,6 +44,7 @@ struct Request {
     outputs: Vec<OutputSpec>,
     naming: Naming,
     push: bool,
+    by_digest: bool,
     insecure: bool,
 }
 
@@ -81,6 +82,7 @@ impl Request {
             outputs,
             naming,
             push: arguments.push,
+            by_digest: arguments.by_digest,
             insecure: arguments.naming.insecure,
         })
     }
@@ -181,7 +183,13 @@ async fn attempt(
         exported.push(crate::pipeline::export(session, &product, &name, output, &request.options.solve).await?);
     }
     let pushed = if request.push {
-        push_image(session, product.root().clone(), &name.destinations()?, request.insecure).await?
+        {
+            let mut destinations = name.destinations()?;
+            if request.by_digest {
+                destinations.iter_mut().for_each(|(_, tags)| tags.clear());
+            }
+            push_image(session, product.root().clone(), &destinations, request.insecure).await?
+        }
     } else {
         Vec::new()
     };

@@ -10,6 +10,7 @@ mod frontend_image;
 mod graph;
 mod list;
 mod lock;
+mod merge;
 mod output;
 mod publish;
 mod push;
@@ -106,6 +107,7 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
     match arguments.verb {
         Verb::Build(build) => build::build(&settings, &build, printer),
         Verb::Push(push) => push::push(&settings, &push, printer),
+        Verb::Merge(merge) => merge::merge(&settings, &merge, printer),
         Verb::Lock(lock) => lock::lock(&settings, &lock, printer),
         Verb::Graph(graph) => graph::graph(&settings, &graph, printer),
         Verb::List(list) => list::list(&list, printer),

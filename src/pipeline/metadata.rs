@@ -1,12 +1,12 @@
 //! What a build tells other programs.
 
 use oci::{Descriptor, Digest};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Built, Exported, ImageName, Product, Pushed};
 
 /// One target that was built, as `--json` and `--metadata-file` write it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProductMetadata {
     /// The target.
     pub target: String,
@@ -38,7 +38,7 @@ impl ProductMetadata {
 }
 
 /// One image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageMetadata {
     /// What it runs on.
     pub platform: String,
@@ -53,7 +53,7 @@ pub struct ImageMetadata {
 }
 
 /// One layer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LayerMetadata {
     /// The blob's digest.
     pub digest: Digest,

@@ -10,6 +10,7 @@ mod image;
 mod layers;
 mod layout;
 mod locking;
+mod merge;
 mod metadata;
 mod naming;
 mod product;
@@ -28,6 +29,7 @@ pub use image::{Built, ImageOptions, build_base, build_image, lower_base, lower_
 pub(crate) use layers::debian_package;
 pub use layout::{FoundLayout, read_layout};
 pub use locking::{Locking, ensure_all_locked, ensure_locked};
+pub use merge::merge;
 pub use metadata::{ImageMetadata, ProductMetadata};
 pub use naming::{ImageName, Naming};
 pub use product::Product;

@@ -24,13 +24,7 @@ pub async fn push_image(
     destinations: &[(Repository, Vec<Tag>)],
     insecure: bool,
 ) -> Result<Vec<Pushed>, Failure> {
-    let insecure: BTreeSet<String> = match insecure {
-        true => destinations.iter().map(|(repository, _)| repository.registry().to_owned()).collect(),
-        false => BTreeSet::new(),
-    };
-    let keychain = Keychain::from_environment(|name| std::env::var_os(name));
-    let images =
-        Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() });
+    let images = client(session, destinations.iter().map(|(repository, _)| repository), insecure);
     // Blobs pushed to one repository can be mounted from it into the next ones of the same registry.
     let mut sources: Vec<Repository> = Vec::new();
     let mut pushed = Vec::new();
@@ -46,6 +40,18 @@ pub async fn push_image(
         sources.push(repository.clone());
     }
     Ok(pushed)
+}
+
+/// What speaks to these repositories' registries; if `insecure`, also without TLS.
+pub(crate) fn client<'a>(
+    session: &Session,
+    repositories: impl Iterator<Item = &'a Repository>,
+    insecure: bool,
+) -> Images {
+    let insecure: BTreeSet<String> =
+        repositories.filter(|_| insecure).map(|repository| repository.registry().to_owned()).collect();
+    let keychain = Keychain::from_environment(|name| std::env::var_os(name));
+    Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() })
 }
 
 impl Pushed {

@@ -5,6 +5,8 @@ codes! {
         "An argument is unknown, missing or has a value that cannot be read. `clawbuild help` lists the verbs, `clawbuild help VERB` the options of one.";
     UNKNOWN_TARGET = "cli/unknown-target", Usage, "no such target",
         "The target is not a recipe in `runtimes/`, not a base in `base/` and not a path to a recipe. `clawbuild list` prints the targets there are.";
+    MERGE = "cli/merge", User, "images cannot be joined",
+        "`clawbuild merge` joins images that several machines built, each for its own platform. They must be images of the same target, one for each platform, pushed to the same repository; the metadata files that `--metadata-file` wrote say so.";
     FILE = "cli/file", User, "a file cannot be read or written",
         "The operating system refused a file of the project: a recipe, a base, the lock or an output. The message names the file and the reason; permissions are the usual one.";
     SETTINGS = "cli/settings", User, "a setting cannot be read",

@@ -35,6 +35,14 @@ impl Images {
         resolve(&session, reference).await
     }
 
+    /// Brings a manifest or index into the store, and nothing of what it lists.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub async fn fetch_manifest(&self, reference: &Reference) -> Result<Descriptor, ImageError> {
+        self.document(reference).await.map(|(descriptor, _)| descriptor)
+    }
+
     /// Brings an image for one platform into the store: index if there is one, manifest, config and layers. What is
     /// there already is not fetched; when all of it is and the reference has a digest, no network is touched.
     ///
