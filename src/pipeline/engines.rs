@@ -170,8 +170,7 @@ impl Client {
             diagnostic = diagnostic.cause(format!("embedded: {message}"));
             diagnostic = help.into_iter().fold(diagnostic, Diagnostic::help);
         }
-        let diagnostic = diagnostic.cause(unavailable).help("or name a BuildKit: `--builder URL`");
-        Err(diagnostic.help("`clawbuild doctor` looks at every engine").into())
+        Err(diagnostic.cause(unavailable).help("`clawbuild doctor` looks at every engine").into())
     }
 }
 

@@ -81,6 +81,9 @@ fn traffic(traffic: Traffic) -> serde_json::Value {
 impl fmt::Display for Pushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tags: Vec<&str> = self.0.tags.iter().map(Tag::as_str).collect();
-        write!(f, "{} ({})", self.0.reference, tags.join(", "))
+        match &tags[..] {
+            [] => write!(f, "{}", self.0.reference),
+            tags => write!(f, "{} ({})", self.0.reference, tags.join(", ")),
+        }
     }
 }
