@@ -32,6 +32,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("a secret that is missing is told as by the embedded engine", no_secret),
     ("an SSH agent signs in a step, and keeps its keys", agent),
     ("an SSH agent that is missing is told", no_agent),
+    ("a layout that lacks content is told as by the embedded engine", torn_layout),
     ("a cache in a directory is written and read", cache),
 ];
 
@@ -176,6 +177,19 @@ fn no_secret() {
     let theirs = site.solve(&site.buildkit(), request()).diagnostic();
     assert_eq!(ours, theirs);
     assert!(ours.message.contains("nobody-has-it"), "{ours:#?}");
+}
+
+fn torn_layout() {
+    let site = Site::new();
+    let request = || {
+        let graph = graph();
+        let base = graph.oci_layout("base", oci::Digest::of("nobody has it"), None).with_name("base");
+        let output = Output::Files(FilesOutput::Directory(site.path("out")));
+        SolveRequest { output, ..site.request_of(graph.definition(&base).expect("a valid graph")) }
+    };
+    let ours = site.solve(&site.embedded(), request()).diagnostic();
+    let theirs = site.solve(&site.buildkit(), request()).diagnostic();
+    assert_eq!(ours, theirs);
 }
 
 /// An agent of the test's own, with a key.
@@ -338,6 +352,14 @@ fn token() {
         assert!(text.contains("401") || text.contains("authoriz") || text.contains("refuses"), "{diagnostic:#?}");
         assert!(!text.contains(&password), "a password is told");
     }
+    let broken = site.path("auth.json");
+    fs::write(&broken, "{").expect("writes");
+    let unreadable = solve(Keychain::from_environment(|name| match name {
+        "REGISTRY_AUTH_FILE" => Some(broken.clone().into()),
+        _ => None,
+    }));
+    let diagnostic = format!("{:?}", unreadable.diagnostic());
+    assert!(diagnostic.contains("auth.json"), "{diagnostic}");
     solve(keychain(password)).outcome();
     assert!(site.path("pulled/unique").exists());
 }

@@ -417,11 +417,11 @@ fn a_walk_selects_what_the_patterns_say() {
 }
 
 #[test]
-fn every_file_s_digest_is_known_after_a_scan_for_it() {
+fn each_file_s_digest_is_known_after_a_scan_for_it() {
     let scene = Scene::new();
     scene.write("dir/file", "content");
     scene.write("other", "x");
-    let scan = || Context::scan_files(&scene.root(), &Filters::default(), &scene.store).expect("scans");
+    let scan = || Context::scan_files(&scene.root(), &Filters::default(), &scene.store, |_| true).expect("scans");
     let digests = |context: &Context| context.entries().iter().map(super::Entry::digest).collect::<Vec<_>>();
     let expected = [None, Some(Digest::of("content")), Some(Digest::of("x"))];
     let first = scan();

@@ -73,7 +73,8 @@ impl Files {
             return Err(status);
         };
         let (store, wanted) = (self.0.store.clone(), filters.clone());
-        let scan = self.0.tasks.spawn_blocking(move || Context::scan_files(&root, &wanted, &store));
+        let scan =
+            self.0.tasks.spawn_blocking(move || Context::scan_files(&root, &wanted, &store, packet::needs_digest));
         let context = match scan.await {
             Ok(scanned) => scanned.map_err(|error| failed(&self.0.journal, &name, error))?,
             Err(error) => return Err(Status::internal(error.to_string())),

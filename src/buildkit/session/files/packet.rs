@@ -109,6 +109,14 @@ fn go_mode(entry: &Entry) -> u32 {
     special.fold(kind | (entry.mode() & 0o777), |mode, (_, bit)| mode | bit)
 }
 
+/// Whether [`modified`] takes more than what `stat` says.
+pub(super) fn needs_digest(entry: &Entry) -> bool {
+    entry.modified() % SECOND == 0
+}
+
+/// Nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
 /// The modification time that is sent.
 ///
 /// The daemon keeps what it got last time, and takes a file of the same size and time for the same. Programs that
@@ -116,9 +124,8 @@ fn go_mode(entry: &Entry) -> u32 {
 /// a fraction of a second that follows from their content. Layers have whole seconds, so images do not show it; it is
 /// less than half, so that rounding does not either.
 fn modified(entry: &Entry) -> i64 {
-    const SECOND: i64 = 1_000_000_000;
     match entry.digest() {
-        Some(digest) if entry.modified() % SECOND == 0 => {
+        Some(digest) if needs_digest(entry) => {
             let [first, second, third, fourth, ..] = *digest.as_bytes();
             let fraction = i64::from(u32::from_le_bytes([first, second, third, fourth])) % (SECOND / 2 - 1);
             entry.modified() + 1 + fraction
