@@ -14,6 +14,8 @@ pub(crate) mod patterns;
 mod walk;
 
 #[cfg(test)]
+mod content_tests;
+#[cfg(test)]
 mod pattern_tests;
 #[cfg(test)]
 mod tests;

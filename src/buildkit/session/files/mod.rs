@@ -7,6 +7,8 @@ mod packet;
 mod send;
 
 #[cfg(test)]
+mod receiver;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
