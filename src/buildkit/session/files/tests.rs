@@ -15,7 +15,7 @@ use tonic::Code;
 
 use super::super::fixture::{Daemon, Scene, within};
 use super::super::{Offer, Problem};
-use super::packet::{Kind, Packet, Stat, mode};
+use super::packet::{Kind, Packet, mode};
 use super::receiver::{Received, Transfer};
 
 fn offer(root: &Path) -> Offer {
@@ -97,24 +97,33 @@ async fn only_what_is_asked_for_travels() {
 }
 
 #[tokio::test]
-async fn whole_seconds_do_not_hide_a_change() {
+async fn whole_seconds_do_not_hide_a_change_and_stay_equal() {
+    const SECOND: i64 = 1_000_000_000;
     let scene = Scene::new();
     let root = root(&scene);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(499_162_500);
-    let put = |content: &str| {
-        write(&root, "package.json", content);
-        fs::File::open(root.join("package.json")).expect("opens").set_modified(time).expect("sets");
+    let put = |path: &str, content: &str, second: u64, nanoseconds: u32| {
+        write(&root, path, content);
+        let time = SystemTime::UNIX_EPOCH + Duration::new(second, nanoseconds);
+        fs::File::open(root.join(path)).expect("opens").set_modified(time).expect("sets");
     };
     let daemon = scene.serve(offer(&root)).await;
     let mut seen = Vec::new();
-    for content in ["1.2.3", "1.2.4", "1.2.3"] {
-        put(content);
+    for version in ["1.2.3", "1.2.4", "1.2.3"] {
+        put("configure", "x", 499_162_500, 0);
+        put("package.json", version, 499_162_500, 0);
+        put("later", "x", 499_162_501, 0);
+        put("between", "x", 499_162_500, 1_000_000);
         let received = receive(&daemon, &Filters::default()).await;
-        let Stat { size, modified, .. } = received.stats[0];
-        assert_eq!(modified / 500_000_000, 2 * 499_162_500, "the same second, also when rounded");
-        seen.push((size, modified));
+        assert_eq!(received.paths(), ["between", "configure", "later", "package.json"]);
+        let times: Vec<i64> = received.stats.iter().map(|stat| stat.modified).collect();
+        let [between, configure, later, package] = times[..] else { panic!("{times:?}") };
+        assert_eq!(configure, package, "none is older than the other");
+        assert!(configure < between && between < later, "{times:?}");
+        assert_eq!((between, configure / SECOND, later / SECOND), (499_162_500_001_000_000, 499_162_500, 499_162_501));
+        seen.push(times);
     }
-    assert_ne!(seen[0], seen[1]);
+    assert_ne!(seen[0][3], seen[1][3]);
+    assert_eq!(seen[0][2], seen[1][2], "other seconds are not concerned");
     assert_eq!(seen[0], seen[2]);
     daemon.hang_up().await;
 }
