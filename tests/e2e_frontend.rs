@@ -159,17 +159,28 @@ fn recipe_below_the_context() {
     edit(&recipe, |text| text.replace(r#"path = "source""#, r#"path = "../../source""#));
     fs::write(root.join("source/.dockerignore"), "part-09\n").expect("the project is writable");
     let built = Built::of(cli.run(["three-stages", "--json"]));
-    // As docker and buildx do: the recipe's own directory, and nothing said of where it lies.
+    fs::copy(&recipe, root.join("runtimes/three-stages/agent.toml")).expect("the project is writable");
     let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
     let source = format!("source={}", prepared().frontend);
-    let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--opt", "filename=recipe.toml"];
-    let place = ["--local", "context=.", "--local", "dockerfile=runtimes/three-stages", "--output", &output];
-    support::BuildKit::new().buildctl(root, words.into_iter().chain(place)).success();
-    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    let build = |options: &[&str]| {
+        let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--output", &output];
+        support::BuildKit::new().buildctl(root, words.iter().chain(options)).success();
+        assert_eq!(layout(&cli).1, own_config(&cli, &built));
+        fs::remove_dir_all(cli.scratch().join("out")).expect("it was written");
+    };
+    // As docker and buildx do: the recipe's own directory, and nothing said of where it lies.
+    let beside = ["--local", "context=.", "--local", "dockerfile=runtimes/three-stages", "--opt"];
+    for name in ["filename=recipe.toml", "filename=agent.toml"] {
+        build(&[&beside[..], &[name]].concat());
+    }
     // As buildctl's users may.
-    fs::remove_dir_all(cli.scratch().join("out")).expect("it was written");
-    buildctl(&cli, &["--opt", "filename=runtimes/three-stages/recipe.toml"]).success();
-    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    let path = "filename=runtimes/three-stages/recipe.toml";
+    build(&["--local", "context=.", "--local", "dockerfile=.", "--opt", path]);
+    // The source given by name, and nowhere in the context.
+    fs::rename(root.join("source"), cli.scratch().join("elsewhere")).expect("they are on one filesystem");
+    let elsewhere = format!("elsewhere={}", cli.scratch().join("elsewhere").display());
+    let given = ["filename=recipe.toml", "--local", &elsewhere, "--opt", "context:source=local:elsewhere"];
+    build(&[&beside[..], &given].concat());
 }
 
 /// A lock that knows of nothing published.
