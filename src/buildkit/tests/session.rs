@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use diag::progress::{Event, Progress, TaskId};
+use diag::progress::{Event, Outcome, Progress, TaskId};
 use engine::{CacheKind, CacheSpec, Engine, FilesOutput, Output, SolveRequest};
 use llb::{Bind, Definition, Exec, Graph, LocalSource, NetworkMode, Secret, Ssh};
 use oci::layout::Layout;
@@ -22,6 +22,7 @@ use support::{Credentials, Registry};
 
 use crate::Check;
 use crate::base;
+use crate::node::Node;
 use crate::site::{Site, buildkitd};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -312,6 +313,13 @@ fn cache() {
     let layout = Layout::open(&site.path("cache")).expect("a layout");
     assert_eq!(layout.root(Some("latest")).expect("a cache").media_type, oci::media_type::MANIFEST);
     assert_eq!(warnings(&buildkit, true, true), [""; 0]);
+    // Another builder, which knows nothing itself.
+    let directory = site.path("node");
+    fs::create_dir(&directory).expect("a directory");
+    let node = Node::start(&directory, &directory.join("root"));
+    let request = SolveRequest { cache_from: vec![spec("src")], ..site.request("app") };
+    let found = site.solve(&site.buildkit_at(Arc::new(node.dial())), request).ended();
+    assert!(found.contains(&("build".to_owned(), Outcome::Cached)), "{found:?}");
     fs::remove_dir_all(site.path("cache/blobs")).expect("removes");
     assert!(!warnings(&buildkit, true, false).is_empty(), "a torn cache is a miss");
 }
