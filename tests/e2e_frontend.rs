@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use support::Capability::{Archive, BuildKit, Buildx, Docker, Network, Overlay, Registry, Root};
+use support::Capability::{Archive, BuildKit, Buildx, Docker, Git, Network, Overlay, Registry, Root};
 use support::{Built, Capability, Cli, Output, Suite, ThreeStages};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
 
 const FRONTEND: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit];
+const BUILDX: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit, Buildx];
+const GIT: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit, Git];
 
 fn main() -> ExitCode {
     Suite::new()
@@ -20,15 +22,15 @@ fn main() -> ExitCode {
         .test("two platforms in one solve", FRONTEND, two_platforms)
         .test("a recipe below the context, its source elsewhere", FRONTEND, recipe_below_the_context)
         .test("bases given by name", FRONTEND, bases_by_name)
+        .test("bases out of OCI layouts", FRONTEND, bases_in_layouts)
+        .test("a git repository as the context", GIT, git_context)
         .test("one stage of it", FRONTEND, one_stage)
         .test("mistakes show the recipe's lines", FRONTEND, mistakes)
         .test("a failing step shows the recipe's lines", FRONTEND, failing_step)
         .test("what was published is recorded once, and outdated when the lock moves on", FRONTEND, published)
-        .test(
-            "a bake definition is one to buildx",
-            &[Root, Overlay, Archive, Network, Registry, BuildKit, Buildx],
-            bake,
-        )
+        .test("a bake definition is one to buildx", BUILDX, bake)
+        .test("openclaw, as docker buildx builds it", BUILDX, openclaw)
+        .test("options without effect are warned of", BUILDX, warnings)
         .test("Docker 20.10 builds by it too", &[Root, Overlay, Archive, Network, Registry, Docker], old_docker)
         .run()
 }
@@ -60,6 +62,11 @@ fn project() -> Cli {
     ThreeStages::write(cli.directory());
     fs::write(cli.directory().join("clawbuild.lock"), &prepared().lock).expect("the working directory is writable");
     cli
+}
+
+/// What this machine is, and its buildkitd.
+fn host() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" }
 }
 
 fn edit(path: &Path, change: impl FnOnce(String) -> String) {
@@ -152,29 +159,44 @@ fn recipe_below_the_context() {
     edit(&recipe, |text| text.replace(r#"path = "source""#, r#"path = "../../source""#));
     fs::write(root.join("source/.dockerignore"), "part-09\n").expect("the project is writable");
     let built = Built::of(cli.run(["three-stages", "--json"]));
-    // As docker and buildx do: the recipe's own directory, and nothing said of where it lies.
+    fs::copy(&recipe, root.join("runtimes/three-stages/agent.toml")).expect("the project is writable");
     let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
     let source = format!("source={}", prepared().frontend);
-    let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--opt", "filename=recipe.toml"];
-    let place = ["--local", "context=.", "--local", "dockerfile=runtimes/three-stages", "--output", &output];
-    support::BuildKit::new().buildctl(root, words.into_iter().chain(place)).success();
-    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    let build = |options: &[&str]| {
+        let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--output", &output];
+        support::BuildKit::new().buildctl(root, words.iter().chain(options)).success();
+        assert_eq!(layout(&cli).1, own_config(&cli, &built));
+        fs::remove_dir_all(cli.scratch().join("out")).expect("it was written");
+    };
+    // As docker and buildx do: the recipe's own directory, and nothing said of where it lies.
+    let beside = ["--local", "context=.", "--local", "dockerfile=runtimes/three-stages", "--opt"];
+    for name in ["filename=recipe.toml", "filename=agent.toml"] {
+        build(&[&beside[..], &[name]].concat());
+    }
     // As buildctl's users may.
-    fs::remove_dir_all(cli.scratch().join("out")).expect("it was written");
-    buildctl(&cli, &["--opt", "filename=runtimes/three-stages/recipe.toml"]).success();
-    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    let path = "filename=runtimes/three-stages/recipe.toml";
+    build(&["--local", "context=.", "--local", "dockerfile=.", "--opt", path]);
+    // The source given by name, and nowhere in the context.
+    fs::rename(root.join("source"), cli.scratch().join("elsewhere")).expect("they are on one filesystem");
+    let elsewhere = format!("elsewhere={}", cli.scratch().join("elsewhere").display());
+    let given = ["filename=recipe.toml", "--local", &elsewhere, "--opt", "context:source=local:elsewhere"];
+    build(&[&beside[..], &given].concat());
+}
+
+/// A lock that knows of nothing published.
+fn without_published(text: String) -> String {
+    text.split("\n[[published]]").next().expect("a split has a first part").to_owned()
 }
 
 fn bases_by_name() {
     let cli = project();
     let built = Built::of(cli.run(["./recipe.toml", "--json"]));
-    // A lock that knows of nothing published.
     let lock = cli.directory().join("clawbuild.lock");
     let text = fs::read_to_string(&lock).expect("it was written");
     let published: Vec<(String, String)> = text
         .split("[[published]]")
         .skip(1)
-        .filter(|entry| entry.contains("linux/amd64"))
+        .filter(|entry| entry.contains(&format!("platform = \"{}\"", host())))
         .map(|entry| {
             let value = |key: &str| {
                 let line = entry.lines().find(|line| line.starts_with(key)).expect("entries are complete");
@@ -183,7 +205,7 @@ fn bases_by_name() {
             (value("owner"), value("reference"))
         })
         .collect();
-    edit(&lock, |text| text.split("\n[[published]]").next().expect("a split has a first part").to_owned());
+    edit(&lock, without_published);
     let refused = buildctl(&cli, &[]).exits(1);
     assert!(refused.stderr.contains("lock/unpublished"), "{}", refused.stderr);
     let mut options = Vec::new();
@@ -193,6 +215,83 @@ fn bases_by_name() {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     buildctl(&cli, &options).success();
     assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+fn bases_in_layouts() {
+    let cli = project();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    edit(&cli.directory().join("clawbuild.lock"), without_published);
+    let mut options = Vec::new();
+    for base in ["debian", "init-toolchain"] {
+        let layout = cli.scratch().join(base).display().to_string();
+        let output = format!("type=oci,dest={layout}");
+        let digest = Built::of(cli.run([&format!("base/{base}"), "--json", "-o", &output])).digest;
+        options.extend(["--oci-layout".to_owned(), format!("{base}={layout}")]);
+        options.extend(["--opt".to_owned(), format!("context:base/{base}=oci-layout://{base}@{digest}")]);
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    buildctl(&cli, &options).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+fn git_context() {
+    let cli = project();
+    let built = Built::of(cli.run(["./recipe.toml", "--json"]));
+    let repository = cli.scratch().join("repositories/project");
+    fs::create_dir_all(repository.parent().expect("it lies in a directory"))
+        .expect("the scratch directory is writable");
+    let (work, bare) = (cli.directory().display().to_string(), repository.display().to_string());
+    let git = |words: &[&str]| {
+        let identity = ["-c", "user.name=Tests", "-c", "user.email=tests@example.invalid"];
+        support::run("git", identity.iter().chain(&["-C", &work]).chain(words))
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "recipe.toml", "clawbuild.lock", "source"]);
+    git(&["commit", "--quiet", "--message", "all of it"]);
+    git(&["clone", "--quiet", "--bare", &work, &bare]);
+    let daemon = GitDaemon::serve(&repository);
+    let source = format!("source={}", prepared().frontend);
+    let context = format!("context=git://127.0.0.1:{}/project#main", daemon.port);
+    let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
+    let words = ["build", "--frontend=gateway.v0", "--opt", &source, "--opt", &context, "--output", &output];
+    support::BuildKit::new().buildctl(cli.scratch(), words).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+/// Serves the repositories beside one on a port of loopback.
+struct GitDaemon {
+    process: std::process::Child,
+    port: u16,
+}
+
+impl GitDaemon {
+    fn serve(repository: &Path) -> Self {
+        // git picks no port itself: one that was free a moment ago.
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let port = probe.local_addr().expect("it is bound").port();
+        drop(probe);
+        let directory = repository.parent().expect("it lies in a directory");
+        // Not by `git daemon`, which would leave the daemon behind when it is killed.
+        let program = support::run("git", ["--exec-path"]).text().to_owned();
+        let mut command = std::process::Command::new(Path::new(&program).join("git-daemon"));
+        command.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1", &format!("--port={port}")]);
+        command.arg(format!("--base-path={}", directory.display())).arg(directory);
+        let process = command.spawn().expect("git has a daemon");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(std::time::Instant::now() < deadline, "git's daemon did not start");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Self { process, port }
+    }
+}
+
+impl Drop for GitDaemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 fn one_stage() {
@@ -289,14 +388,45 @@ fn bake() {
     fs::write(cli.directory().join("docker-bake.json"), &printed.stdout).expect("the project is writable");
     let target = &printed.json()["target"]["three-stages"];
     let tag = target["tags"][0].as_str().expect("a tag").to_owned();
-    let platform = "*.platform=linux/amd64";
-    let configuration = cli.scratch().join("buildx");
-    fs::create_dir(&configuration).expect("the scratch directory is writable");
-    let words = ["bake", "--push", "--set", platform];
-    support::BuildKit::new().buildx(&configuration, cli.directory(), words).success();
+    buildx(&cli, &["bake", "--push", "--set", &format!("*.platform={}", host())]).success();
     let built = Built::of(cli.run(["./recipe.toml", "--json"]));
     let config = support::run("crane", ["config", "--insecure", &tag]).json();
     assert_eq!(config, own_config(&cli, &built));
+}
+
+/// A command of buildx in the project's directory.
+fn buildx(cli: &Cli, words: &[&str]) -> Output {
+    let configuration = cli.scratch().join("buildx");
+    fs::create_dir_all(&configuration).expect("the scratch directory is writable");
+    support::BuildKit::new().buildx(&configuration, cli.directory(), words)
+}
+
+fn openclaw() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for part in ["base", "runtimes", "clawbuild.lock"] {
+        support::run("cp", [Path::new("-r"), &root.join(part), cli.directory()]);
+    }
+    let repository = support::Registry::anonymous().repository("openclaw");
+    cli.run(["publish", "openclaw", "--repository", &repository]).success();
+    let recipe = "runtimes/openclaw/recipe.toml";
+    edit(&cli.directory().join(recipe), |text| format!("# syntax={}\n{text}", prepared().frontend));
+    let output = format!("type=oci,tar=false,rewrite-timestamp=true,dest={}", cli.scratch().join("out").display());
+    let mut words = vec!["build", "--provenance=false", "-f", recipe, "--output", &output];
+    // Behind a proxy that intercepts TLS, steps with network have to be told of its authority.
+    let authority = std::env::var("SSL_CERT_FILE").map(|file| format!("id=clawbuild.ca,src={file}"));
+    words.extend(authority.iter().flat_map(|secret| ["--secret", secret.as_str()]));
+    buildx(&cli, &[&words[..], &["."]].concat()).success();
+    let built = Built::of(cli.run(["openclaw", "--json"]));
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+}
+
+fn warnings() {
+    let cli = project();
+    edit(&cli.directory().join("recipe.toml"), |text| format!("# syntax={}\n{text}", prepared().frontend));
+    let words = ["build", "--progress=plain", "--build-arg=VERSION=2", "--label=a=b", "-f", "recipe.toml", "."];
+    let output = buildx(&cli, &words).success();
+    assert!(output.stderr.contains("`build-arg:VERSION` has no effect"), "{}", output.stderr);
 }
 
 fn old_docker() {

@@ -2,13 +2,14 @@
 # Installs what the tests need and a fresh Debian machine lacks. Sourced by tests/run.
 #
 # Everything comes from the Debian archive, except crane, which Debian 12's own Go can compile, and buildkitd with
-# buildctl, for which a newer Go is fetched where the machine's is older. All at pinned versions, from the Go module
-# proxy. What is there already is left alone.
+# buildctl, and buildx, for which a newer Go is fetched where the machine's is older. All at pinned versions, from the Go
+# module proxy. What is there already is left alone.
 
 CRANE=github.com/google/go-containerregistry/cmd/crane@v0.19.2
 BUILDKIT=github.com/moby/buildkit@v0.33.1
 BUILDKIT_SUM=h1:UUrdifmRdRadykO+f5l8BT1CseUXst2sJHV7AmkjjxE=
-# The oldest Go that compiles it, and the checksums of its archives.
+BUILDX=github.com/docker/buildx/cmd/buildx@v0.31.1
+# The oldest Go that compiles them, and the checksums of its archives.
 GO=1.26.8
 GO_SHA256_AMD64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
 GO_SHA256_ARM64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
@@ -32,6 +33,7 @@ setup() {
   install_packages
   install_crane
   install_buildkit
+  install_buildx
 }
 
 install_packages() {
@@ -93,6 +95,15 @@ install_buildkit() {
   )
   rm -rf "$WORK/buildkit-sources"
   echo "$BUILDKIT" >"$stamp"
+}
+
+install_buildx() {
+  local stamp=$CLAWBUILD_TEST_TOOLS/buildx.version go
+  [ -x "$CLAWBUILD_TEST_TOOLS/buildx" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$BUILDX" ] && return 0
+  say "compiling ${BUILDX##*/}, which takes some minutes"
+  go=$(recent_go)
+  GOBIN=$CLAWBUILD_TEST_TOOLS GOFLAGS='' GOTOOLCHAIN=local CGO_ENABLED=0 "$go" install -trimpath -ldflags '-s -w' "$BUILDX"
+  echo "$BUILDX" >"$stamp"
 }
 
 # A Go that is at least $GO: the machine's, or one out of the module proxy.

@@ -1,6 +1,6 @@
 //! `clawbuild graph --format bake`: a definition for `docker buildx bake`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diag::{Diagnostic, codes};
 use oci::{Platform, Reference};
@@ -29,6 +29,7 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
             .help("name recipes; what they stand on is taken from a registry: `clawbuild publish RECIPE`")
             .into());
         };
+        let place = Place::of(arguments, &workspace, &loaded)?;
         let (lock, _) = super::run_async(settings, printer, None, async |session| {
             ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await
         })?;
@@ -36,7 +37,7 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
         let recipe = &loaded.recipe;
         let repository = recipe.image.repository.as_ref().map(|repository| &repository.value);
         let name = ImageName::named(&recipe.name.value, &locked.version(), repository, &naming)?;
-        targets.insert(recipe.name.value.to_string(), target(arguments, &workspace, &loaded, &name)?);
+        targets.insert(recipe.name.value.to_string(), target(arguments, &workspace, &loaded.recipe, &place, &name));
     }
     let names: Vec<&String> = targets.keys().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
@@ -44,27 +45,41 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
     Ok(())
 }
 
-fn target(arguments: &Graph, workspace: &Workspace, loaded: &LoadedRecipe, name: &ImageName) -> Result<Value, Failure> {
-    let recipe = &loaded.recipe;
-    let RecipeDirectory::Disk(directory) = &loaded.directory else {
-        let message =
-            format!("the recipe `{}` lies in clawbuild itself, where buildx cannot read it", recipe.name.value);
-        return Err(Diagnostic::new(codes::cli::USAGE, message)
-            .help("copy it into `runtimes/` of a directory of your own")
-            .into());
-    };
-    if arguments.frontend.is_none() && !names_frontend(recipe) {
-        let start = diag::Span::new(0..recipe.source.text().find('\n').unwrap_or(0));
-        let message = format!("the recipe `{}` does not say which frontend builds it", recipe.name.value);
-        return Err(Diagnostic::new(codes::cli::USAGE, message)
-            .label(&recipe.source, start, "`# syntax=REGISTRY/NAME:TAG` belongs into the first line")
-            .help("or name it here: `--frontend REGISTRY/NAME:TAG`")
-            .into());
+/// Where a recipe lies, as buildx has to know.
+struct Place {
+    directory: PathBuf,
+    /// The recipe itself, relative to the workspace.
+    dockerfile: String,
+}
+
+impl Place {
+    /// # Errors
+    /// The recipe is not on disk, or nobody says what builds it.
+    fn of(arguments: &Graph, workspace: &Workspace, loaded: &LoadedRecipe) -> Result<Self, Failure> {
+        let recipe = &loaded.recipe;
+        let RecipeDirectory::Disk(directory) = &loaded.directory else {
+            let message =
+                format!("the recipe `{}` lies in clawbuild itself, where buildx cannot read it", recipe.name.value);
+            return Err(Diagnostic::new(codes::cli::USAGE, message)
+                .help("copy it into `runtimes/` of a directory of your own")
+                .into());
+        };
+        if arguments.frontend.is_none() && !names_frontend(recipe) {
+            let start = diag::Span::new(0..recipe.source.text().find('\n').unwrap_or(0));
+            let message = format!("the recipe `{}` does not say which frontend builds it", recipe.name.value);
+            return Err(Diagnostic::new(codes::cli::USAGE, message)
+                .label(&recipe.source, start, "`# syntax=REGISTRY/NAME:TAG` belongs into the first line")
+                .help("or name it here: `--frontend REGISTRY/NAME:TAG`")
+                .into());
+        }
+        let file = directory.join(Path::new(recipe.source.name()).file_name().unwrap_or_default());
+        let dockerfile = file.strip_prefix(workspace.root()).unwrap_or(&file).display().to_string();
+        Ok(Self { directory: directory.clone(), dockerfile })
     }
-    let file = Path::new(recipe.source.name()).file_name().unwrap_or_default();
-    let path = directory.join(file);
-    let root = workspace.root();
-    let context = match workspace.display(root) {
+}
+
+fn target(arguments: &Graph, workspace: &Workspace, recipe: &Recipe, place: &Place, name: &ImageName) -> Value {
+    let context = match workspace.display(workspace.root()) {
         empty if empty.is_empty() => ".".to_owned(),
         shown => shown,
     };
@@ -72,7 +87,7 @@ fn target(arguments: &Graph, workspace: &Workspace, loaded: &LoadedRecipe, name:
     let platforms = arguments.platform.map_or(own, |platform| vec![platform]);
     let mut target = json!({
         "context": context,
-        "dockerfile": path.strip_prefix(root).unwrap_or(&path).display().to_string(),
+        "dockerfile": place.dockerfile,
         "platforms": platforms.iter().map(Platform::to_string).collect::<Vec<_>>(),
         "tags": name.references().iter().map(Reference::familiar).collect::<Vec<_>>(),
         // Times are the recipe's own, as in every image clawbuild makes; an attestation is no image.
@@ -86,13 +101,13 @@ fn target(arguments: &Graph, workspace: &Workspace, loaded: &LoadedRecipe, name:
     if !secrets.is_empty() {
         target["secret"] = secrets.into_iter().map(|name| Value::from(format!("id={name}"))).collect();
     }
-    if let SourceSpec::Path { path, .. } = &recipe.origin.value {
-        let source = directory.join(&path.value);
-        if source.strip_prefix(directory).is_err() || path.value.contains("..") {
-            target["contexts"] = json!({ "source": workspace.display(&source) });
-        }
+    if let SourceSpec::Path { path, .. } = &recipe.origin.value
+        && path.value.split('/').any(|part| part == "..")
+    {
+        // Clients hand over the recipe's directory without saying where it lies.
+        target["contexts"] = json!({ "source": workspace.display(&place.directory.join(&path.value)) });
     }
-    Ok(target)
+    target
 }
 
 /// Whether the recipe's first line says what builds it. Spec: BuildKit `frontend/dockerfile/parser/directives.go`.

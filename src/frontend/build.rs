@@ -234,8 +234,9 @@ fn check_caps(gateway: &Gateway, definition: &Definition) -> Result<(), Stop> {
     let Some(first) = missing.first() else { return Ok(()) };
     let names: Vec<&str> = missing.iter().map(|cap| cap.as_str()).collect();
     let message = format!("this BuildKit is too old: it does not know {}", names.join(", "));
-    let diagnostic = Diagnostic::new(codes::engine::MISSING_CAPABILITY, message)
-        .help("use BuildKit 0.13 or newer, or let clawbuild drive this one: `clawbuild TARGET --engine docker`");
+    let diagnostic = Diagnostic::new(codes::engine::MISSING_CAPABILITY, message).help(
+        "use BuildKit 0.19 (Docker 28) or newer, or let clawbuild drive this one: `clawbuild TARGET --engine docker`",
+    );
     let user = definition.user_of(*first).map(Vertex::digest);
     let place = user.as_ref().and_then(|user| definition.source_map().locations(user).first());
     Err(Stop::from(match place {

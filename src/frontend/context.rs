@@ -164,13 +164,11 @@ async fn outside(
     let depths = ["", "*/", "*/*/"].map(|depth| format!("{depth}{name}"));
     let files = main.files(gateway, format!("look for {name}"), &depths).await?;
     let mut candidates = vec![String::new()];
-    for _ in 0..2 {
-        for above in candidates.clone() {
-            for name in files.names(&above).await? {
-                let below = if above.is_empty() { name } else { format!("{above}/{name}") };
-                if !candidates.contains(&below) && !below.ends_with(RECIPE_FILE) {
-                    candidates.push(below);
-                }
+    for depth in 0..2 {
+        for above in candidates.clone().iter().filter(|above| depth == 0 || !above.is_empty()) {
+            // All that was loaded are files of this name and the directories above them.
+            for below in files.names(above).await?.into_iter().filter(|below| below != name) {
+                candidates.push(resolve(above, &below).expect("names lead nowhere else"));
             }
         }
     }

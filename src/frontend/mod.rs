@@ -10,10 +10,11 @@ mod directory;
 mod options;
 mod report;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use buildkit::gateway::{Environment, Gateway, Stdio};
+use buildkit::gateway::{Environment, Gateway, GatewayError, Stdio};
 use diag::{Diagnostic, Reported as _, codes};
 
 /// The verb in a frontend image's entry point.
@@ -23,7 +24,11 @@ pub(crate) const VERB: &str = "frontend";
 #[must_use]
 pub(crate) fn environment() -> Option<Environment> {
     let mut arguments = std::env::args_os().skip(1);
-    let asked = matches!((arguments.next(), arguments.next()), (Some(verb), None) if verb == VERB);
+    let asked = match (arguments.next(), arguments.next()) {
+        (None, _) => true,
+        (Some(verb), None) => verb == VERB,
+        (Some(_), Some(_)) => false,
+    };
     // Variables that are no text cannot be the daemon's.
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -46,21 +51,28 @@ pub(crate) fn run(environment: Environment) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Diagnostic::new(codes::cli::BUG, "no runtime can be started").caused_by(&error)),
     };
-    let served = runtime.block_on(async {
-        let gateway = Gateway::open(Arc::new(Stdio)).await?;
-        match build::build(&gateway, environment).await {
+    runtime.block_on(async {
+        let gateway = match Gateway::open(Arc::new(Stdio)).await {
+            Ok(gateway) => gateway,
+            Err(error) => return failed(&no_daemon_answers(&error)),
+        };
+        let ended = match build::build(&gateway, environment).await {
             Ok(result) => gateway.finish(result).await,
             Err(stop) => gateway.fail(stop.into_status()).await,
+        };
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.diagnostic()),
         }
-    });
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error.diagnostic()),
-    }
+    })
+}
+
+fn no_daemon_answers(error: &GatewayError) -> Diagnostic {
+    Diagnostic::new(codes::frontend::NO_DAEMON, "no BuildKit daemon answers on the standard streams").caused_by(error)
 }
 
 fn failed(diagnostic: &Diagnostic) -> ExitCode {
     // The daemon keeps the last lines of standard error; there is nobody else left to tell.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), report::text(diagnostic).as_bytes());
+    let _ = writeln!(std::io::stderr(), "{}", report::text(diagnostic));
     ExitCode::from(diagnostic.code.exit.status())
 }

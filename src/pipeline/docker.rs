@@ -1,10 +1,8 @@
 //! Loading images into Docker over its API.
 
-use std::path::Path;
-use std::time::Duration;
-
-use bollard::Docker;
 use bollard::query_parameters::ImportImageOptions;
+use buildkit::builders::Environment;
+use buildkit::docker::Endpoint;
 use diag::progress::{Outcome, TaskId};
 use diag::{Diagnostic, codes};
 use futures::TryStreamExt as _;
@@ -14,24 +12,21 @@ use super::layout::Export;
 use super::{ImageName, Product, Session};
 use crate::cli::Failure;
 
-/// Time Docker may take to unpack the largest images.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Bytes of the archive under way between its writer and Docker.
 const WINDOW: usize = 1 << 20;
 
-/// Where Docker would be spoken to, if there is anything there: `DOCKER_HOST`, or its socket.
+/// Where Docker would be spoken to, if there is anything there: `DOCKER_HOST`, the current context, or its socket.
 #[must_use]
 pub fn endpoint() -> Option<String> {
-    const SOCKET: &str = "/var/run/docker.sock";
-    match std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
-        Some(host) => Some(host),
-        None => Path::new(SOCKET).exists().then(|| format!("unix://{SOCKET}")),
+    match Environment::of_process().docker().ok()?.endpoint {
+        Endpoint::Unix(socket) if !socket.exists() && std::env::var_os("DOCKER_HOST").is_none() => None,
+        endpoint => Some(endpoint.to_string()),
     }
 }
 
 /// Loads an image, streaming the archive as it is made: nothing is written to disk.
 pub(crate) async fn load(session: &Session, product: &Product, name: &ImageName) -> Result<(), Failure> {
-    let docker = Docker::connect_with_defaults().map_err(|error| unreachable(&error))?.with_timeout(LOAD_TIMEOUT);
+    let docker = Environment::of_process().docker()?.endpoint.client();
     docker.ping().await.map_err(|error| unreachable(&error))?;
     let task =
         session.progress().task(TaskId::new("docker load"), format!("[docker] load {}", name.shown().familiar()));
@@ -60,7 +55,7 @@ pub(crate) async fn load(session: &Session, product: &Product, name: &ImageName)
 fn unreachable(error: &bollard::errors::Error) -> Failure {
     Diagnostic::new(codes::cli::DOCKER, "Docker cannot be reached")
         .caused_by(error)
-        .help("start it, or say where it is with DOCKER_HOST")
+        .help("start it, or say where it is with DOCKER_HOST or `docker context use`")
         .help("without Docker, write an archive: `-o type=docker,dest=image.tar`")
         .into()
 }

@@ -152,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn published_images_go_with_their_owners() {
+        let mut lock = lock();
+        lock.retain_published(|owner| owner == "base/debian");
+        assert!(lock.published("base/debian", Platform::LINUX_ARM64).is_some());
+        assert!(lock.published("base/debian", Platform::LINUX_AMD64).is_none());
+        lock.retain_published(|owner| owner == "base/node");
+        assert!(lock.published("base/debian", Platform::LINUX_ARM64).is_none());
+    }
+
+    #[test]
     fn a_published_image_without_a_digest_is_refused() {
         let text = lock().to_string().replace(&format!("@{}", Digest::of(b"manifest")), ":latest");
         let error = Lock::parse(&Source::new("clawbuild.lock", text)).expect_err("a tag can move");

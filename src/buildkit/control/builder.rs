@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::failure::{self, Failure};
 use super::gateway::Gateway;
-use crate::transport::{Connection, Dial, DialError};
+use crate::transport::{Connection, Dial, DialError, Trouble};
 
 /// Bytes one message may have: results of big builds list thousands of steps at once.
 pub(super) const MESSAGE: usize = 64 << 20;
@@ -138,8 +138,9 @@ impl Builder {
             Code::Unimplemented if !failure::is_local(&status) => DialError::NotBuildKit { address },
             // A certificate of this side is only looked at after the handshake.
             _ => match self.connection.take_trouble() {
-                Some(trouble) => DialError::of_tls(&address, &trouble)
-                    .unwrap_or(DialError::Protocol { address, source: Some(Box::new(trouble)) }),
+                Some(Trouble::Dial(error)) => error,
+                Some(Trouble::Broken(error)) => DialError::of_tls(&address, &error)
+                    .unwrap_or(DialError::Protocol { address, source: Some(Box::new(error)) }),
                 None => DialError::Protocol { address, source: Some(failure::root_cause(&status).into()) },
             },
         }

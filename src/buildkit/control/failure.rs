@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tonic::{Code, Status};
 
 use super::Builder;
-use crate::transport::DialError;
+use crate::transport::{DialError, Trouble};
 
 /// A build that failed, as told by the builder or noticed by the connection.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,8 @@ impl Builder {
         // A builder that is stopped ends its builds with a cancellation of its own.
         if is_local(&status) || matches!(status.code(), Code::Unavailable | Code::Cancelled) {
             let source: Box<dyn Error + Send + Sync> = match self.connection().take_trouble() {
-                Some(trouble) => Box::new(trouble),
+                Some(Trouble::Dial(error)) => return error.into(),
+                Some(Trouble::Broken(error)) => Box::new(error),
                 None => root_cause(&status).into(),
             };
             return DialError::Lost { address, source: Some(source) }.into();

@@ -36,6 +36,7 @@ pub(super) struct Credentials {
 
 impl Credentials {
     pub(super) fn new(keychain: Keychain, journal: Journal) -> Self {
+        // Mirrors are for what is fetched from here.
         let issuer = TokenIssuer::new(Http::new(HttpSettings::default()), keychain.clone());
         Self { keychain, issuer, journal }
     }
@@ -86,8 +87,8 @@ impl Auth for Credentials {
     }
 
     async fn fetch_token(&self, request: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
-        let FetchTokenRequest { host, realm, scopes, .. } = request.into_inner();
-        let issued = self.issuer.fetch(&host, &realm, scopes).await;
+        let FetchTokenRequest { host, realm, service, scopes, client_id: _ } = request.into_inner();
+        let issued = self.issuer.fetch(&host, &realm, &service, scopes).await;
         match issued.map_err(|error| Status::failed_precondition(error.to_string()))? {
             Some(issued) => Ok(Response::new(FetchTokenResponse {
                 token: issued.token.expose_secret().to_owned(),

@@ -128,7 +128,7 @@ async fn token_registry() -> (String, tokio::task::JoinHandle<()>) {
                 }
                 let request = String::from_utf8_lossy(&request).into_owned();
                 let is_known = request.contains("Basic dXNlcjpwYXNz");
-                let (status, body) = match request.starts_with("GET /token?") {
+                let (status, body) = match request.starts_with("GET /token") {
                     true if is_known && request.contains("repository%3Aa%2Fb%3Apull") => {
                         ("200 OK", r#"{"token":"issued","expires_in":300}"#)
                     }
@@ -187,6 +187,8 @@ async fn tokens_are_handed_out_and_passwords_are_not() {
     let issued = fetch(&daemon, realm.clone(), "repository:a/b:pull").await.expect("a token");
     assert_eq!(issued.token, "issued");
     assert!((290..=300).contains(&issued.expires_in), "{}", issued.expires_in);
+    let own_path = fetch(&daemon, format!("http://{host}/token/of/a"), "repository:a/b:pull").await.expect("a token");
+    assert_eq!(own_path.token, "issued", "another path of the same server");
     let other = fetch(&daemon, realm.clone(), "repository:c/d:pull").await.expect_err("not allowed");
     assert_eq!(other.code(), Code::PermissionDenied);
     let wrong = fetch(&refused, realm, "repository:a/b:pull").await.expect_err("not believed");

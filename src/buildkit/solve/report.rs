@@ -1,6 +1,9 @@
 //! A builder's failure in clawbuild's words.
 
-use engine::{SolveError, SolveRequest, StepFailure, VertexError};
+use std::io;
+
+use engine::layout::ImageError;
+use engine::{Layout, SolveError, SolveRequest, StepFailure, VertexError};
 use llb::{MountKind, Op, SourceOp, Vertex};
 
 use crate::control::{Failure, RemoteFailure};
@@ -26,8 +29,12 @@ pub(super) fn explain(request: &SolveRequest, failure: RemoteFailure, problems: 
     if crate::control::is_full(&failure.message) && failure.exit_code.is_none() {
         return SolveError::Engine(Box::new(failure));
     }
-    let error =
-        problems.into_iter().find_map(|problem| cause(vertex, problem)).unwrap_or_else(|| step(vertex, failure));
+    let is_refused = is_refused(&failure.message);
+    // Where a registry lets everybody in it does not matter that credentials cannot be read.
+    let matters = |problem: &Problem| is_refused || !matches!(problem, Problem::Credentials { .. });
+    let problems = problems.into_iter().filter(matters);
+    let mut causes = problems.filter_map(|problem| cause(request, vertex, problem));
+    let error = causes.next().unwrap_or_else(|| step(vertex, failure));
     SolveError::vertex(&request.definition, vertex, error)
 }
 
@@ -43,6 +50,11 @@ fn step(vertex: &Vertex, failure: RemoteFailure) -> VertexError {
     }
 }
 
+/// Whether a registry wanted to know who asks, by the builder's words.
+fn is_refused(message: &str) -> bool {
+    ["401", "403", "authoriz", "Unauthorized", "denied"].iter().any(|word| message.contains(word))
+}
+
 /// Without a word from the builder: the vertex that needed what the session could not give.
 fn troubled<'a>(request: &'a SolveRequest, problems: &[Problem]) -> Option<&'a Vertex> {
     let needs = |vertex: &&Vertex| problems.iter().any(|problem| is_of(vertex, problem));
@@ -53,6 +65,13 @@ fn is_of(vertex: &Vertex, problem: &Problem) -> bool {
     match (vertex.op(), problem) {
         (Op::Source(SourceOp::Local(local)), Problem::Context { name, .. } | Problem::NoSuchContext { name }) => {
             local.name == *name
+        }
+        (Op::Source(SourceOp::OciLayout(layout)), Problem::Blob { id, .. }) => {
+            id.strip_prefix("oci:") == Some(layout.store.as_deref().unwrap_or(&layout.name))
+        }
+        (Op::Source(SourceOp::Image(image)), Problem::Credentials { registry, .. }) => {
+            let name = image.repository.registry();
+            registry == if name == "docker.io" { "registry-1.docker.io" } else { name }
         }
         (Op::Exec(exec), Problem::NoSuchSecret { id }) => exec
             .mounts
@@ -66,7 +85,7 @@ fn is_of(vertex: &Vertex, problem: &Problem) -> bool {
     }
 }
 
-fn cause(vertex: &Vertex, problem: Problem) -> Option<VertexError> {
+fn cause(request: &SolveRequest, vertex: &Vertex, problem: Problem) -> Option<VertexError> {
     if !is_of(vertex, &problem) {
         return None;
     }
@@ -78,8 +97,20 @@ fn cause(vertex: &Vertex, problem: Problem) -> Option<VertexError> {
         Problem::Agent { socket, source, .. } => {
             Some(VertexError::Io { action: "talk to the SSH agent at", path: socket, source })
         }
-        Problem::NoSuchStore { .. } | Problem::Blob { .. } | Problem::Credentials { .. } | Problem::Receive { .. } => {
-            None
+        Problem::Blob { id, digest, source } => {
+            let layout = request.layouts.get(id.strip_prefix("oci:")?)?;
+            let path = match layout {
+                Layout::Store(store) => store.root().to_owned(),
+                Layout::Directory(path) => path.clone(),
+            };
+            Some(VertexError::Image(match source.kind() {
+                io::ErrorKind::NotFound => ImageError::Missing { layout: path, digest },
+                _ => ImageError::Read { path: path.join("blobs/sha256").join(digest.hex()), source },
+            }))
         }
+        Problem::Credentials { error, .. } => Some(VertexError::Builder {
+            message: format!("the registry lets nobody in whom it does not know, and {error}"),
+        }),
+        Problem::NoSuchStore { .. } | Problem::Receive { .. } => None,
     }
 }

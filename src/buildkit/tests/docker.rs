@@ -48,7 +48,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 impl Site {
-    fn docker(&self) -> DockerEngine {
+    pub(crate) fn docker(&self) -> DockerEngine {
         let host = std::env::var("CLAWBUILD_TEST_DOCKER_HOST").expect("CLAWBUILD_TEST_DOCKER_HOST is set");
         self.docker_at(host.strip_prefix("unix://").expect("a unix socket"))
     }

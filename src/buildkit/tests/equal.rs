@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use engine::{FilesOutput, Output, SolveRequest};
+use diag::Reported as _;
+use engine::{Engine as _, FilesOutput, Output, SolveRequest};
 
 use crate::Check;
 use crate::site::Site;
@@ -20,6 +21,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("an image is the same: deep", || image("deep 20")),
     ("an image is the same: many", || image("many")),
     ("an image is the same: secret", || image("secret")),
+    ("an image is the same: a large layer", || {
+        image("shell i=0; while [ $i -lt 40 ]; do cat /lib/*/libc.so.6; echo $i; i=$((i+1)); done > /large")
+    }),
+    ("several at a time", several),
     ("files are the same", files),
     ("an archive is the same", archive),
     ("what is known is neither made nor sent again", known),
@@ -122,4 +127,19 @@ fn dangling() {
     ours.image();
     let refused = theirs.diagnostic();
     assert!(refused.message.contains("no such file or directory"), "{refused:#?}");
+}
+
+fn several() {
+    let site = Site::new();
+    let engine = site.buildkit();
+    let graphs = ["app", "merged", "changes", "app", "many"];
+    let solves = graphs.map(|graph| {
+        engine.solve(site.request(graph), diag::progress::Progress::none(), tokio_util::sync::CancellationToken::new())
+    });
+    let solved = site.runtime.block_on(futures::future::join_all(solves));
+    for (graph, outcome) in graphs.into_iter().zip(solved) {
+        let found = outcome.unwrap_or_else(|error| panic!("{graph}: {:#?}", error.diagnostic())).result;
+        let expected = site.solve(&site.embedded(), site.request(graph)).outcome().result;
+        assert_eq!(found, expected, "{graph}");
+    }
 }

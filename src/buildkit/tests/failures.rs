@@ -30,7 +30,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("another protocol", protocol),
     ("something else that speaks gRPC", not_buildkit),
     ("a builder that dies", dies),
+    ("a connection that breaks off", breaks_off),
+    ("a builder that comes back", comes_back),
     ("a builder whose disk is full", full),
+    ("a result that cannot be written", unwritable),
     ("an interrupted build ends on the builder", cancel),
 ];
 
@@ -207,6 +210,81 @@ fn dies() {
     end_processes("sleep 61");
 }
 
+/// Builds that a builder is at.
+fn running_builds(node: &Node) -> usize {
+    let address = format!("unix://{}", node.dial().path.display());
+    let output = support::run("buildctl", ["--addr", &address, "debug", "histories"]).stdout;
+    assert!(output.starts_with("TYPE"), "{output}");
+    output.lines().filter(|line| line.starts_with("STARTED")).count()
+}
+
+/// A port that leads to another one until it is told to cut.
+fn relay(to: String, cut: CancellationToken) -> u16 {
+    listener(move |here| {
+        let there = std::net::TcpStream::connect(&to).unwrap();
+        let streams = [(here.try_clone().unwrap(), there.try_clone().unwrap()), (there, here)];
+        for (mut from, mut to) in streams {
+            let cut = cut.clone();
+            std::thread::spawn(move || {
+                from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                let mut piece = vec![0; 1 << 16];
+                while !cut.is_cancelled() {
+                    match from.read(&mut piece) {
+                        Ok(0) => break,
+                        Ok(count) => to.write_all(&piece[..count]).unwrap(),
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(_) => break,
+                    }
+                }
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    })
+}
+
+fn breaks_off() {
+    let site = Site::new();
+    let address = std::env::var("CLAWBUILD_TEST_BUILDKIT_OTHER_TCP").expect("it is set");
+    let cut = CancellationToken::new();
+    let port = relay(address.strip_prefix("tcp://").unwrap().to_owned(), cut.clone());
+    let watch = Watch::new("begun", move || cut.cancel());
+    let engine = site.buildkit_at(Arc::new(Tcp { host: "127.0.0.1".to_owned(), port, tls: None }));
+    let began = Instant::now();
+    let solution = site.solve_watched(&engine, site.request("long 63"), CancellationToken::new(), watch);
+    let found = solution.diagnostic();
+    assert_eq!((found.code.slug, found.code.exit), ("engine/connection-lost", Exit::Transient), "{found:#?}");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    // The builder notices too, and ends the step.
+    let waiting = Instant::now();
+    while count_processes("sleep 63") > 0 {
+        assert!(waiting.elapsed() < Duration::from_secs(20), "the step still runs");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn comes_back() {
+    let site = Site::new();
+    let node = Node::start(site.directory.path(), &site.path("node"));
+    let engine = site.buildkit_at(Arc::new(node.dial()));
+    let first = site.solve(&engine, site.request("app")).image();
+    drop(node);
+    let found = site.solve(&engine, site.request("app")).diagnostic();
+    assert_eq!(found.code.slug, "engine/unreachable", "{found:#?}");
+    let _node = Node::start(site.directory.path(), &site.path("node"));
+    assert_eq!(site.solve(&engine, site.request("app")).image(), first);
+}
+
+fn unwritable() {
+    let site = Site::new();
+    fs::write(site.path("file"), "in the way").unwrap();
+    let output = || engine::Output::Files(engine::FilesOutput::Tar(site.path("file").join("out.tar")));
+    let ours = site.solve(&site.embedded(), engine::SolveRequest { output: output(), ..site.request("app") });
+    let theirs = site.solve(&site.buildkit(), engine::SolveRequest { output: output(), ..site.request("app") });
+    // The causes name a file of random name.
+    let (ours, theirs) = (ours.diagnostic(), theirs.diagnostic());
+    assert_eq!((ours.code, ours.message), (theirs.code, theirs.message));
+}
+
 fn full() {
     let site = Site::new();
     let disk = site.path("disk");
@@ -228,7 +306,8 @@ fn cancel() {
         let cancel = cancel.clone();
         move || cancel.cancel()
     });
-    let engine = site.buildkit();
+    let node = Node::start(site.directory.path(), &site.path("node"));
+    let engine = site.buildkit_at(Arc::new(node.dial()));
     let began = Instant::now();
     let solution = site.solve_watched(&engine, site.request("long 62"), cancel, watch);
     assert!(matches!(solution.result, Err(SolveError::Canceled)), "{:?}", solution.result);
@@ -240,10 +319,21 @@ fn cancel() {
     });
     assert_eq!(open, 0, "every task ends");
     assert!(end_processes("sleep 62") == 0, "the step still runs");
+    assert_eq!(running_builds(&node), 0, "the builder still has the build");
+}
+
+fn count_processes(command: &str) -> usize {
+    each_process(command, |_| {})
 }
 
 /// Ends what a builder that was killed left behind; gives how many there were.
 fn end_processes(command: &str) -> usize {
+    each_process(command, |pid| {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    })
+}
+
+fn each_process(command: &str, act: impl Fn(rustix::process::Pid)) -> usize {
     let mut found = 0;
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
@@ -251,8 +341,7 @@ fn end_processes(command: &str) -> usize {
         let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
         if arguments.trim_end() == command {
             found += 1;
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            act(rustix::process::Pid::from_raw(pid).unwrap());
         }
     }
     found

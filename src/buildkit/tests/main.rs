@@ -4,6 +4,7 @@
 
 #[path = "../../engine/embedded/tests/base.rs"]
 mod base;
+mod dials;
 mod docker;
 mod equal;
 mod failures;
@@ -31,5 +32,6 @@ fn main() -> ExitCode {
     let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
     let checks = registries::CHECKS.iter().chain(session::REGISTRY_CHECKS);
     let suite = checks.fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
+    let suite = dials::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, dials::NEEDS, check));
     docker::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, docker::NEEDS, check)).run()
 }

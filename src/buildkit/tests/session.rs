@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use diag::progress::{Event, Progress, TaskId};
+use diag::progress::{Event, Outcome, Progress, TaskId};
 use engine::{CacheKind, CacheSpec, Engine, FilesOutput, Output, SolveRequest};
 use llb::{Bind, Definition, Exec, Graph, LocalSource, NetworkMode, Secret, Ssh};
 use oci::layout::Layout;
@@ -22,6 +22,7 @@ use support::{Credentials, Registry};
 
 use crate::Check;
 use crate::base;
+use crate::node::Node;
 use crate::site::{Site, buildkitd};
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -32,6 +33,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("a secret that is missing is told as by the embedded engine", no_secret),
     ("an SSH agent signs in a step, and keeps its keys", agent),
     ("an SSH agent that is missing is told", no_agent),
+    ("a layout that lacks content is told as by the embedded engine", torn_layout),
     ("a cache in a directory is written and read", cache),
 ];
 
@@ -178,6 +180,19 @@ fn no_secret() {
     assert!(ours.message.contains("nobody-has-it"), "{ours:#?}");
 }
 
+fn torn_layout() {
+    let site = Site::new();
+    let request = || {
+        let graph = graph();
+        let base = graph.oci_layout("base", oci::Digest::of("nobody has it"), None).with_name("base");
+        let output = Output::Files(FilesOutput::Directory(site.path("out")));
+        SolveRequest { output, ..site.request_of(graph.definition(&base).expect("a valid graph")) }
+    };
+    let ours = site.solve(&site.embedded(), request()).diagnostic();
+    let theirs = site.solve(&site.buildkit(), request()).diagnostic();
+    assert_eq!(ours, theirs);
+}
+
 /// An agent of the test's own, with a key.
 struct SshAgent {
     process: Child,
@@ -298,6 +313,13 @@ fn cache() {
     let layout = Layout::open(&site.path("cache")).expect("a layout");
     assert_eq!(layout.root(Some("latest")).expect("a cache").media_type, oci::media_type::MANIFEST);
     assert_eq!(warnings(&buildkit, true, true), [""; 0]);
+    // Another builder, which knows nothing itself.
+    let directory = site.path("node");
+    fs::create_dir(&directory).expect("a directory");
+    let node = Node::start(&directory, &directory.join("root"));
+    let request = SolveRequest { cache_from: vec![spec("src")], ..site.request("app") };
+    let found = site.solve(&site.buildkit_at(Arc::new(node.dial())), request).ended();
+    assert!(found.contains(&("build".to_owned(), Outcome::Cached)), "{found:?}");
     fs::remove_dir_all(site.path("cache/blobs")).expect("removes");
     assert!(!warnings(&buildkit, true, false).is_empty(), "a torn cache is a miss");
 }
@@ -338,6 +360,14 @@ fn token() {
         assert!(text.contains("401") || text.contains("authoriz") || text.contains("refuses"), "{diagnostic:#?}");
         assert!(!text.contains(&password), "a password is told");
     }
+    let broken = site.path("auth.json");
+    fs::write(&broken, "{").expect("writes");
+    let unreadable = solve(Keychain::from_environment(|name| match name {
+        "REGISTRY_AUTH_FILE" => Some(broken.clone().into()),
+        _ => None,
+    }));
+    let diagnostic = format!("{:?}", unreadable.diagnostic());
+    assert!(diagnostic.contains("auth.json"), "{diagnostic}");
     solve(keychain(password)).outcome();
     assert!(site.path("pulled/unique").exists());
 }

@@ -349,7 +349,7 @@ fn actions(bench: &Bench) -> Output {
         file = file.mkdir(MkdirAction::new(format!("/many{number}")));
         file = file.mkfile(MkfileAction::new(format!("/many{number}/file"), format!("{number}")));
         if number % 3 == 0 {
-            file = file.rm(RmAction::new(&format!("/many{number}/file")));
+            file = file.rm(RmAction::new(format!("/many{number}/file")));
         }
     }
     bench.graph.file(file.copy(&bench.context, "/tree", "/many0/tree"))

@@ -25,16 +25,29 @@ const FRAME: u32 = 1 << 20;
 pub struct Connection {
     dial: Arc<dyn Dial>,
     channel: Channel,
-    trouble: Trouble,
+    trouble: Troubles,
 }
 
-/// Why a stream broke: what speaks HTTP/2 over it only says that it did.
-type Trouble = Arc<Mutex<Option<io::Error>>>;
+/// Why there is no stream: what speaks HTTP/2 over it only says that it ended.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It broke.
+    Broken(io::Error),
+    /// No other one could be made.
+    Dial(DialError),
+}
+
+type Troubles = Arc<Mutex<Option<Trouble>>>;
+
+/// Says what is known already, for whoever only hears that something is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no connection")]
+struct NoConnection;
 
 /// A stream that notes why it broke.
 struct Watched {
     stream: Box<dyn Stream>,
-    trouble: Trouble,
+    trouble: Troubles,
 }
 
 impl Connection {
@@ -46,7 +59,7 @@ impl Connection {
         let address = dial.describe();
         // Dialed here for the sake of its error, which tonic would only hand on as text.
         let first = Arc::new(Mutex::new(Some(dial.dial(Purpose::Control).await?)));
-        let trouble = Trouble::default();
+        let trouble = Troubles::default();
         let connector = {
             let (dial, trouble) = (Arc::clone(&dial), Arc::clone(&trouble));
             service_fn(move |_: Uri| {
@@ -55,9 +68,15 @@ impl Connection {
                     let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                     let stream = match ready {
                         Some(stream) => stream,
-                        None => dial.dial(Purpose::Control).await?,
+                        None => match dial.dial(Purpose::Control).await {
+                            Ok(stream) => stream,
+                            Err(error) => {
+                                note(&trouble, Trouble::Dial(error));
+                                return Err(NoConnection);
+                            }
+                        },
                     };
-                    Ok::<_, DialError>(TokioIo::new(Watched { stream, trouble }))
+                    Ok(TokioIo::new(Watched { stream, trouble }))
                 }
             })
         };
@@ -79,8 +98,8 @@ impl Connection {
         self.channel.clone()
     }
 
-    /// Why the stream broke, where it did.
-    pub(crate) fn take_trouble(&self) -> Option<io::Error> {
+    /// Why there is no stream, where there is none.
+    pub(crate) fn take_trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -103,12 +122,16 @@ impl fmt::Debug for Connection {
     }
 }
 
+fn note(troubles: &Troubles, trouble: Trouble) {
+    *troubles.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+}
+
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         Poll::Ready(read.map_err(|error| {
             let told = io::Error::new(error.kind(), error.to_string());
-            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            note(&self.trouble, Trouble::Broken(error));
             told
         }))
     }

@@ -12,6 +12,7 @@ mod tls;
 mod unix;
 
 pub use connection::Connection;
+pub(crate) use connection::Trouble;
 pub use dial::{Dial, Purpose, SessionRoute, Stream};
 pub use error::DialError;
 pub use process::Process;

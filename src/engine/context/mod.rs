@@ -14,6 +14,8 @@ pub(crate) mod patterns;
 mod walk;
 
 #[cfg(test)]
+mod content_tests;
+#[cfg(test)]
 mod pattern_tests;
 #[cfg(test)]
 mod tests;
@@ -76,18 +78,19 @@ impl Context {
     /// # Errors
     /// [`ContextError`].
     pub fn scan(root: &Path, filters: &Filters, store: &Store) -> Result<Self, ContextError> {
-        Self::look(root, filters, store, false)
+        Self::scan_files(root, filters, store, |_| false)
     }
 
-    /// As [`Context::scan`], and afterwards each file's own digest is known too.
+    /// As [`Context::scan`], and afterwards the own digest of each file that `is_wanted` holds for is known too.
     ///
     /// # Errors
     /// [`ContextError`].
-    pub fn scan_files(root: &Path, filters: &Filters, store: &Store) -> Result<Self, ContextError> {
-        Self::look(root, filters, store, true)
-    }
-
-    fn look(root: &Path, filters: &Filters, store: &Store, each: bool) -> Result<Self, ContextError> {
+    pub fn scan_files(
+        root: &Path,
+        filters: &Filters,
+        store: &Store,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Self, ContextError> {
         let scanned_at = now();
         let real = match std::fs::canonicalize(root) {
             Ok(real) => real,
@@ -103,7 +106,9 @@ impl Context {
         let mut entries = walk::walk(&real, &directory, &selection)?;
         let memory = Memory::new(store, &real, filters);
         let tree = memory.tree(&memory::stamps(&entries));
-        if let (Some(digest), false) = (tree, each) {
+        if let Some(digest) = tree
+            && !entries.iter().any(|entry| entry.kind == Kind::File(None) && is_wanted(entry))
+        {
             return Ok(Self { root: real, directory, entries, digest, scanned_at });
         }
         let known = memory.files();

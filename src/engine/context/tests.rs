@@ -16,30 +16,30 @@ use super::entry::Kind;
 use super::patterns::{Inherited, Patterns};
 use super::{Context, ContextError, Filters};
 
-struct Scene {
+pub(super) struct Scene {
     directory: TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(directory.path().join("root")).expect("creates");
         let store = Store::open(&directory.path().join("store")).expect("opens");
         Self { directory, store }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.directory.path().join("root")
     }
 
-    fn write(&self, path: &str, content: &str) {
+    pub(super) fn write(&self, path: &str, content: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().expect("a parent")).expect("creates");
         fs::write(path, content).expect("writes");
     }
 
-    fn scan(&self, filters: &Filters) -> Result<Context, ContextError> {
+    pub(super) fn scan(&self, filters: &Filters) -> Result<Context, ContextError> {
         Context::scan(&self.root(), filters, &self.store)
     }
 
@@ -65,7 +65,7 @@ fn owned(patterns: &[&str]) -> Vec<String> {
 }
 
 /// Moves a file's change time out of the time in which it could change unnoticed: waiting would take seconds.
-fn settle(context: &mut Context) {
+pub(super) fn settle(context: &mut Context) {
     context.scanned_at += 1_000_000_000_000;
 }
 
@@ -414,56 +414,4 @@ fn a_walk_selects_what_the_patterns_say() {
         Ok(())
     });
     result.expect("every case holds");
-}
-
-#[test]
-fn every_file_s_digest_is_known_after_a_scan_for_it() {
-    let scene = Scene::new();
-    scene.write("dir/file", "content");
-    scene.write("other", "x");
-    let scan = || Context::scan_files(&scene.root(), &Filters::default(), &scene.store).expect("scans");
-    let digests = |context: &Context| context.entries().iter().map(super::Entry::digest).collect::<Vec<_>>();
-    let expected = [None, Some(Digest::of("content")), Some(Digest::of("x"))];
-    let first = scan();
-    assert_eq!(digests(&first), expected);
-    // Also where the digest of the whole is remembered.
-    let memory = super::memory::Memory::new(&scene.store, &first.root, &Filters::default());
-    memory.remember(&first.entries, first.digest, first.scanned_at + 1_000_000_000_000);
-    assert_eq!(digests(&scene.scan(&Filters::default()).expect("scans")), [None; 3]);
-    assert_eq!(digests(&scan()), expected);
-    assert_eq!(scan().digest(), first.digest());
-}
-
-#[test]
-fn contents_read_later_are_those_that_were_scanned() {
-    let scene = Scene::new();
-    scene.write("file", "scanned");
-    let read = |context: &Context| {
-        let entry = &context.entries()[0];
-        let mut content = context.open(entry)?;
-        let (mut all, mut chunk) = (Vec::new(), [0; 3]);
-        loop {
-            match content.read(&mut chunk)? {
-                0 => return Ok(String::from_utf8(all).expect("text")),
-                length => all.extend(&chunk[..length]),
-            }
-        }
-    };
-    let young = scene.scan(&Filters::default()).expect("scans");
-    let mut old = scene.scan(&Filters::default()).expect("scans");
-    settle(&mut old);
-    for context in [&young, &old] {
-        assert_eq!(read(context).expect("reads"), "scanned");
-    }
-    scene.write("file", "SCANNED");
-    for context in [&young, &old] {
-        assert!(matches!(read(context), Err::<String, _>(ContextError::Changed { path }) if path.ends_with("file")));
-    }
-    scene.write("file", "scanned");
-    assert_eq!(read(&young).expect("the same content again"), "scanned");
-    fs::remove_file(scene.root().join("file")).expect("removes");
-    symlink("/etc/passwd", scene.root().join("file")).expect("links");
-    for context in [&young, &old] {
-        assert!(matches!(read(context), Err(ContextError::Changed { .. })));
-    }
 }

@@ -63,26 +63,31 @@ impl TokenIssuer {
         Some(self.source(&registry, host).await?.credential.clone())
     }
 
-    /// Fetches a token for the registry at this host and port that allows `scopes`. `realm` is where the program that
-    /// asks was told that tokens come from. `None` where the credentials are not believed.
+    /// Fetches a token for the registry at this host and port that allows `scopes`. `realm` and `service` are what the
+    /// program that asks was told; a registry may name another path for each repository, but no other server. `None`
+    /// where the credentials are not believed.
     ///
     /// # Errors
     /// [`ImageError::NoEndpoint`] where [`TokenIssuer::credential`] gives none, [`ImageError::Protocol`] if the
-    /// registry names another `realm`, and those of the transport.
+    /// `realm` is at a server the registry does not send its clients to, and those of the transport.
     pub async fn fetch(
         &self,
         host: &str,
         realm: &str,
+        service: &str,
         scopes: impl IntoIterator<Item = String>,
     ) -> Result<Option<IssuedToken>, ImageError> {
         let registry = self.registry(host);
         let Some(Source { endpoint, bearer, credential }) = self.source(&registry, host).await else {
             return Err(ImageError::NoEndpoint { registry: host.to_owned() });
         };
-        if Url::parse(realm).ok().as_ref() != Some(&bearer.realm) {
+        let known = |realm: &Url| realm.origin() == bearer.realm.origin() || endpoint.owns(realm);
+        let Some(realm) = Url::parse(realm).ok().filter(known) else {
             let problem = "its tokens come from elsewhere than the builder says";
             return Err(ImageError::Protocol { registry: endpoint.name.clone(), problem });
-        }
+        };
+        let service = Some(service).filter(|service| !service.is_empty()).map(str::to_owned);
+        let bearer = &Bearer { realm, service: service.or_else(|| bearer.service.clone()), ..bearer.clone() };
         let scope = Scope::of(scopes);
         let mut token = Token::fetch(&self.0.http, endpoint, bearer, &scope, Some(credential)).await?;
         if token.is_none() && scope.only_pulls() {

@@ -9,6 +9,7 @@ use llb::{ActionInput, Cap, FileActionKind, FileOp, Vertex};
 use oci::layer::tar::{Entry, TarWriter};
 use oci::{DiffId, Digest};
 use prost::Message as _;
+use store::{Bucket, Key};
 
 use super::Solve;
 use super::filter::{self, Filter};
@@ -16,6 +17,8 @@ use super::graph::{Lowered, Place};
 use super::images::{Content, ImageLayer};
 use crate::docker::engine::NAME;
 
+/// Changed with whatever changes what is removed.
+const REMOVALS: &str = "docker's removals 1";
 /// `pb.Empty`, `pb.SkipOutput`, no mode and no time.
 const NONE: i64 = -1;
 const NO_MODE: i32 = -1;
@@ -215,9 +218,17 @@ impl Solve<'_> {
         Ok(())
     }
 
-    /// What to remove from a copied tree. It is looked at once: the layers tell whether it is the same as before.
+    /// What to remove from a copied tree. It is looked at once: its layers tell whether it is the same as before.
     async fn removals(&mut self, tree: Place, filter: &Filter) -> Result<Vec<pb::FileActionRm>, SolveError> {
         let made = self.export(tree).await?;
+        let diff_ids: Vec<String> = made.diff_ids.iter().map(ToString::to_string).collect();
+        let patterns = filter.identity();
+        let parts = [REMOVALS, &patterns].into_iter().chain(diff_ids.iter().map(String::as_str));
+        let key = Key::of(parts.map(str::as_bytes));
+        let removal = |(path, allow_wildcard)| pb::FileActionRm { path, allow_not_found: false, allow_wildcard };
+        if let Some(known) = self.tools.store.record::<Vec<(String, bool)>>(Bucket::Builders, &key) {
+            return Ok(known.into_iter().map(removal).collect());
+        }
         let mut paths = Vec::new();
         for (position, diff_id) in made.diff_ids.iter().enumerate() {
             let slice = self.images.layer(&made, position).await.map_err(Self::docker)?;
@@ -231,7 +242,12 @@ impl Solve<'_> {
                 (member.entry.path, is_directory)
             }));
         }
-        Ok(filter::removals(filter, &paths))
+        let removals = filter::removals(filter, &paths);
+        let record: Vec<(&str, bool)> =
+            removals.iter().map(|removal| (removal.path.as_str(), removal.allow_wildcard)).collect();
+        // Should it not be kept, the tree is looked at again.
+        let _ = self.tools.store.put_record_unsynced(Bucket::Builders, &key, &record);
+        Ok(removals)
     }
 }
 

@@ -41,6 +41,12 @@ impl Filter {
         Some(Self { copy: copy.clone(), directory, include, exclude })
     }
 
+    /// Everything that tells what is left out.
+    pub(super) fn identity(&self) -> String {
+        let CopyAction { include, exclude, allow_wildcard, .. } = &self.copy;
+        format!("{:?} {allow_wildcard} {include:?} {exclude:?}", self.directory)
+    }
+
     /// The copy of everything, to the same place in an empty tree.
     pub(super) fn whole(&self) -> pb::FileActionCopy {
         let CopyAction { src, follow_symlink, allow_wildcard, allow_empty_wildcard, .. } = self.copy.clone();

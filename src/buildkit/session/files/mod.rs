@@ -5,7 +5,10 @@
 
 mod packet;
 mod send;
+mod times;
 
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::journal::{Journal, Problem};
 use super::rpc::{self, HttpRequest, HttpResponse};
 use packet::Packet;
+use times::Times;
 
 /// The methods of the service that are answered.
 pub(super) const METHODS: [&str; 1] = [DIFF_COPY];
@@ -73,7 +77,8 @@ impl Files {
             return Err(status);
         };
         let (store, wanted) = (self.0.store.clone(), filters.clone());
-        let scan = self.0.tasks.spawn_blocking(move || Context::scan_files(&root, &wanted, &store));
+        let scan =
+            self.0.tasks.spawn_blocking(move || Context::scan_files(&root, &wanted, &store, times::needs_digest));
         let context = match scan.await {
             Ok(scanned) => scanned.map_err(|error| failed(&self.0.journal, &name, error))?,
             Err(error) => return Err(Status::internal(error.to_string())),
@@ -89,12 +94,13 @@ impl Files {
 
 /// Every file, then the end of the list.
 fn list(context: Arc<Context>) -> impl Stream<Item = Result<Packet, Status>> {
+    let times = Times::of(context.entries());
     let mut next = Some(0);
     let packets = std::iter::from_fn(move || {
         let position = next?;
         let entry = context.entries().get(position);
         next = entry.is_some().then_some(position + 1);
-        Some(entry.map_or_else(Packet::end_of_list, Packet::stat))
+        Some(entry.map_or_else(Packet::end_of_list, |entry| Packet::stat(entry, &times)))
     });
     stream::iter(packets).map(Ok)
 }

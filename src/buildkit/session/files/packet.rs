@@ -8,6 +8,8 @@ use bytes::Bytes;
 use engine::context::Entry;
 use rustix::fs::FileType;
 
+use super::times::Times;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Packet {
     #[prost(enumeration = "Kind", tag = "1")]
@@ -66,7 +68,7 @@ pub(super) mod mode {
 
 impl Packet {
     /// Lists a file.
-    pub(super) fn stat(entry: &Entry) -> Self {
+    pub(super) fn stat(entry: &Entry, times: &Times) -> Self {
         let target = entry.target().map(|target| target.as_bytes().to_vec()).unwrap_or_default();
         // As `lstat` has it: a link is as long as what it says.
         let size = if target.is_empty() { entry.size() } else { target.len() as u64 };
@@ -76,7 +78,7 @@ impl Packet {
             uid: 0,
             gid: 0,
             size: i64::try_from(size).unwrap_or(i64::MAX),
-            modified: modified(entry),
+            modified: times.modified(entry),
             target,
         };
         Self { kind: Kind::Stat.into(), stat: Some(stat), ..Self::default() }
@@ -107,22 +109,4 @@ fn go_mode(entry: &Entry) -> u32 {
     let special = [(0o4000, mode::SETUID), (0o2000, mode::SETGID), (0o1000, mode::STICKY)];
     let special = special.into_iter().filter(|(bit, _)| entry.mode() & bit != 0);
     special.fold(kind | (entry.mode() & 0o777), |mode, (_, bit)| mode | bit)
-}
-
-/// The modification time that is sent.
-///
-/// The daemon keeps what it got last time, and takes a file of the same size and time for the same. Programs that
-/// unpack archives or generate files often set times to whole seconds, the same ones for every version: such files get
-/// a fraction of a second that follows from their content. Layers have whole seconds, so images do not show it; it is
-/// less than half, so that rounding does not either.
-fn modified(entry: &Entry) -> i64 {
-    const SECOND: i64 = 1_000_000_000;
-    match entry.digest() {
-        Some(digest) if entry.modified() % SECOND == 0 => {
-            let [first, second, third, fourth, ..] = *digest.as_bytes();
-            let fraction = i64::from(u32::from_le_bytes([first, second, third, fourth])) % (SECOND / 2 - 1);
-            entry.modified() + 1 + fraction
-        }
-        Some(_) | None => entry.modified(),
-    }
 }

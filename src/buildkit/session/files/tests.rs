@@ -1,4 +1,4 @@
-//! A receiver of files, as BuildKit is one, and what it gets.
+//! What a receiver of files gets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,140 +11,12 @@ use std::time::{Duration, SystemTime};
 use engine::context::{Context, Filters};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::metadata::MetadataValue;
-use tonic::{Code, Request, Status};
+use tonic::Code;
 
 use super::super::fixture::{Daemon, Scene, within};
 use super::super::{Offer, Problem};
-use super::DIFF_COPY;
-use super::packet::{Kind, Packet, Stat, mode};
-
-/// What was sent: the list, and the contents that were asked for.
-#[derive(Debug, Default)]
-struct Received {
-    stats: Vec<Stat>,
-    contents: BTreeMap<u32, Vec<u8>>,
-}
-
-/// A transfer under way.
-struct Transfer {
-    requests: mpsc::UnboundedSender<Packet>,
-    packets: tonic::Streaming<Packet>,
-}
-
-impl Transfer {
-    async fn begin(daemon: &Daemon, name: &str, filters: &Filters) -> Result<Self, Status> {
-        let (requests, outgoing) = mpsc::unbounded_channel();
-        let mut request = Request::new(UnboundedReceiverStream::new(outgoing));
-        let Filters { include, exclude, follow_paths } = filters;
-        let name = vec![name.to_owned()];
-        for (key, values) in [
-            ("dir-name", &name),
-            ("include-patterns", include),
-            ("exclude-patterns", exclude),
-            ("followpaths", follow_paths),
-        ] {
-            let is_escaped = values.iter().any(|value| !value.is_ascii());
-            for value in values {
-                let value = if is_escaped { escape(value) } else { value.clone() };
-                request.metadata_mut().append(key, value.parse().expect("a header"));
-            }
-            if is_escaped {
-                request.metadata_mut().insert(
-                    format!("{key}-encoded").parse::<tonic::metadata::MetadataKey<_>>().expect("a key"),
-                    MetadataValue::from_static("1"),
-                );
-            }
-        }
-        let packets = within(daemon.streaming(DIFF_COPY, request)).await?;
-        Ok(Self { requests, packets })
-    }
-
-    fn say(&self, packet: Packet) {
-        self.requests.send(packet).expect("somebody listens");
-    }
-
-    fn want(&self, id: u32) {
-        self.say(Packet { kind: Kind::Request.into(), id, ..Packet::default() });
-    }
-
-    async fn next(&mut self) -> Result<Option<Packet>, Status> {
-        within(self.packets.message()).await
-    }
-
-    /// Asks for the contents that are wanted as soon as they are listed, as BuildKit does.
-    async fn run(mut self, is_wanted: impl Fn(&Stat) -> bool) -> Result<Received, Status> {
-        let mut received = Received::default();
-        let (mut is_listed, mut open) = (false, 0);
-        loop {
-            if is_listed && open == 0 {
-                self.say(Packet { kind: Kind::Finish.into(), ..Packet::default() });
-            }
-            let packet = self.next().await?.ok_or_else(|| Status::internal("it ended early"))?;
-            match packet.kind() {
-                Kind::Stat => match packet.stat {
-                    Some(stat) => {
-                        let id = u32::try_from(received.stats.len()).expect("few files");
-                        if stat.mode & (mode::DIRECTORY | mode::SYMLINK) == 0 && is_wanted(&stat) {
-                            self.want(id);
-                            received.contents.insert(id, Vec::new());
-                            open += 1;
-                        }
-                        received.stats.push(stat);
-                    }
-                    None => is_listed = true,
-                },
-                Kind::Data => {
-                    let content = received.contents.get_mut(&packet.id).expect("it was asked for");
-                    content.extend_from_slice(&packet.data);
-                    open -= usize::from(packet.data.is_empty());
-                }
-                Kind::Finish => {
-                    assert_eq!(self.next().await?, None, "nothing follows");
-                    return Ok(received);
-                }
-                Kind::Request | Kind::Error => panic!("a sender does not say {packet:?}"),
-            }
-        }
-    }
-}
-
-fn escape(text: &str) -> String {
-    let escaped = text.bytes().map(|byte| match byte {
-        b' ' => "+".to_owned(),
-        byte if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    escaped.collect()
-}
-
-impl Received {
-    fn paths(&self) -> Vec<&str> {
-        self.stats.iter().map(|stat| std::str::from_utf8(&stat.path).expect("text")).collect()
-    }
-
-    /// Writes the tree down, as the daemon does.
-    fn write_to(&self, into: &Path) {
-        for (id, stat) in self.stats.iter().enumerate() {
-            let path = into.join(OsStr::from_bytes(&stat.path));
-            if stat.mode & mode::DIRECTORY != 0 {
-                fs::create_dir(&path).expect("parents come first");
-            } else if stat.mode & mode::SYMLINK != 0 {
-                symlink(OsStr::from_bytes(&stat.target), &path).expect("links");
-                continue;
-            } else {
-                let content = &self.contents[&u32::try_from(id).expect("few files")];
-                assert_eq!(content.len() as i64, stat.size, "{}", path.display());
-                fs::write(&path, content).expect("writes");
-            }
-            let special = [(mode::SETUID, 0o4000), (mode::SETGID, 0o2000), (mode::STICKY, 0o1000)];
-            let special = special.into_iter().filter(|(bit, _)| stat.mode & bit != 0).map(|(_, bit)| bit).sum::<u32>();
-            fs::set_permissions(&path, fs::Permissions::from_mode(stat.mode & 0o777 | special)).expect("sets");
-        }
-    }
-}
+use super::packet::{Kind, Packet, mode};
+use super::receiver::{Received, Transfer};
 
 fn offer(root: &Path) -> Offer {
     Offer { contexts: BTreeMap::from([("context".to_owned(), root.to_owned())]), ..Offer::default() }
@@ -225,24 +97,33 @@ async fn only_what_is_asked_for_travels() {
 }
 
 #[tokio::test]
-async fn whole_seconds_do_not_hide_a_change() {
+async fn whole_seconds_do_not_hide_a_change_and_stay_equal() {
+    const SECOND: i64 = 1_000_000_000;
     let scene = Scene::new();
     let root = root(&scene);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(499_162_500);
-    let put = |content: &str| {
-        write(&root, "package.json", content);
-        fs::File::open(root.join("package.json")).expect("opens").set_modified(time).expect("sets");
+    let put = |path: &str, content: &str, second: u64, nanoseconds: u32| {
+        write(&root, path, content);
+        let time = SystemTime::UNIX_EPOCH + Duration::new(second, nanoseconds);
+        fs::File::open(root.join(path)).expect("opens").set_modified(time).expect("sets");
     };
     let daemon = scene.serve(offer(&root)).await;
     let mut seen = Vec::new();
-    for content in ["1.2.3", "1.2.4", "1.2.3"] {
-        put(content);
+    for version in ["1.2.3", "1.2.4", "1.2.3"] {
+        put("configure", "x", 499_162_500, 0);
+        put("package.json", version, 499_162_500, 0);
+        put("later", "x", 499_162_501, 0);
+        put("between", "x", 499_162_500, 1_000_000);
         let received = receive(&daemon, &Filters::default()).await;
-        let Stat { size, modified, .. } = received.stats[0];
-        assert_eq!(modified / 500_000_000, 2 * 499_162_500, "the same second, also when rounded");
-        seen.push((size, modified));
+        assert_eq!(received.paths(), ["between", "configure", "later", "package.json"]);
+        let times: Vec<i64> = received.stats.iter().map(|stat| stat.modified).collect();
+        let [between, configure, later, package] = times[..] else { panic!("{times:?}") };
+        assert_eq!(configure, package, "none is older than the other");
+        assert!(configure < between && between < later, "{times:?}");
+        assert_eq!((between, configure / SECOND, later / SECOND), (499_162_500_001_000_000, 499_162_500, 499_162_501));
+        seen.push(times);
     }
-    assert_ne!(seen[0], seen[1]);
+    assert_ne!(seen[0][3], seen[1][3]);
+    assert_eq!(seen[0][2], seen[1][2], "other seconds are not concerned");
     assert_eq!(seen[0], seen[2]);
     daemon.hang_up().await;
 }
