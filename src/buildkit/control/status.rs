@@ -304,6 +304,7 @@ mod tests {
         reader.take(said(vec![vertex(&digest, Some(3), Some(7), "")]));
         reader.tick(Instant::now() + GRACE);
         // Much later: it is another.
+        reader.take(said(vec![vertex(&digest, Some(9), None, "")]));
         reader.take(said(vec![vertex(&digest, Some(9), Some(10), "exit code: 3\nmore")]));
         let failed = reader.failed();
         let stats = reader.finish();
