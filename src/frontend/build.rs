@@ -6,11 +6,12 @@ use buildkit::gateway::{Environment, FrontendResult, Gateway, ImageName, Platfor
 use diag::{Diagnostic, codes, did_you_mean};
 use llb::{Definition, Op, Vertex};
 use oci::{DiffId, Digest, Document as _, History, ImageConfig, Platform, Reference, RootFs};
-use plan::{Build, GivenImage, ImagePlace, LockedRecipe, Places, Plan};
+use plan::{Build, GivenImage, ImagePlace, LockedRecipe, Places, Plan, PublishedError};
 
 use super::context::{self, Inputs};
 use super::options::{NoCache, Options};
 use super::report::Stop;
+use crate::cli::Failure;
 use crate::pipeline::image_output;
 
 /// Images given by name, by the name and the platform it was given for.
@@ -72,12 +73,12 @@ async fn one(
     }
     let given = given_images(gateway, options, locked, worker, target).await?;
     let find = |owner: &str, platform| given.get(&(owner.to_owned(), platform)).cloned();
-    let published = match locked.published(worker, target, &find)? {
-        Ok(published) => published,
-        Err(missing) => {
-            return Err(crate::cli::Failure::several(missing.iter().map(diag::Reported::diagnostic).collect()).into());
+    let published = locked.published(worker, target, &find).map_err(|error| match error {
+        PublishedError::Plan(error) => Stop::from(error),
+        PublishedError::Missing(missing) => {
+            Stop::from(Failure::several(missing.iter().map(diag::Reported::diagnostic).collect()))
         }
-    };
+    })?;
     let epoch = options.epoch.unwrap_or_else(|| locked.epoch());
     let mut plan = Plan::image(locked, &published.images, &published.layers, Build { build: worker, target, epoch })?;
     if let Some(stage) = &options.target {

@@ -32,7 +32,7 @@ pub use locked::LockedRecipe;
 pub use lower::{Lowered, STORE_LAYOUT};
 pub use place::{ContextPlace, ImagePlace, Places};
 pub use project::Project;
-pub use published::{GivenImage, Published, Unpublished};
+pub use published::{GivenImage, Published, PublishedError, Unpublished};
 pub use requests::{DEBIAN_OWNER_BASE, Requests};
 pub use stage::{
     CA_SECRET, Context, Copy, CopyFrom, Download, FileAction, From, Mount, MountKind, Origin, Plan, Run, Stage,

@@ -25,6 +25,17 @@ pub struct Published {
     pub places: BTreeMap<Digest, ImagePlace>,
 }
 
+/// Why a plan has nothing to stand on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishedError {
+    /// It cannot be said what it stands on.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// These images are not published, in the order they are needed.
+    #[error("{} images are not published", .0.len())]
+    Missing(Vec<Unpublished>),
+}
+
 /// An image that is nowhere to be had, or only an old one of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpublished {
@@ -146,13 +157,13 @@ impl<'a> LockedRecipe<'a> {
     /// What a plan for `target` on `build` stands on, out of what is given and what the lock has as published.
     ///
     /// # Errors
-    /// Everything that is not there, in the order it is needed; or unknown bases.
+    /// [`PublishedError`].
     pub fn published(
         &self,
         build: Platform,
         target: Platform,
         given: &dyn Fn(&str, Platform) -> Option<GivenImage>,
-    ) -> Result<Result<Published, Vec<Unpublished>>, PlanError> {
+    ) -> Result<Published, PublishedError> {
         let mut published = Published::default();
         let mut missing = Vec::new();
         let mut find = |owner: &str, platform: Platform, inputs: Digest, span: Span| {
@@ -188,6 +199,9 @@ impl<'a> LockedRecipe<'a> {
                 layers.insert((owner, target), digest);
             }
         }
-        if missing.is_empty() { Ok(Ok(Published { images, layers, ..published })) } else { Ok(Err(missing)) }
+        match missing.as_slice() {
+            [] => Ok(Published { images, layers, ..published }),
+            [_, ..] => Err(PublishedError::Missing(missing)),
+        }
     }
 }

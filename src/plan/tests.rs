@@ -5,8 +5,8 @@ use oci::{Digest, Platform};
 use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, PublishedImage, Recipe};
 
 use crate::{
-    BaseImages, Build, ContextPlace, DebianLayers, Epoch, ImagePlace, LockedRecipe, Places, Plan, Project, Requests,
-    describe,
+    BaseImages, Build, ContextPlace, DebianLayers, Epoch, ImagePlace, LockedRecipe, Places, Plan, Project,
+    PublishedError, Requests, describe,
 };
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
@@ -205,7 +205,7 @@ fn a_daemon_takes_bases_from_registries_and_files_from_its_client() {
         let place = ImagePlace::Layout { store: "layout".into(), session: "session".into() };
         (owner == "base/node" && platform == build).then(|| (Digest::of("given"), place))
     };
-    let published = locked.published(build, target, &given).expect("plans").expect("all is published");
+    let published = locked.published(build, target, &given).expect("all is published");
     let build = Build { build, target, epoch: locked.epoch() };
     let plan = Plan::image(&locked, &published.images, &published.layers, build).expect("plans");
     let local = llb::LocalSource { session: Some("session".into()), ..llb::LocalSource::new("dockerfile") };
@@ -229,7 +229,10 @@ fn all_that_is_not_published_is_told_at_once() {
     let mut lock = answer(&Requests::of(&recipe, &project).expect("requests"));
     let missing = |lock: &Lock| {
         let locked = LockedRecipe::new(&recipe, &project, lock, Vec::new()).expect("the lock answers");
-        locked.published(target, target, &|_, _| None).expect("plans").expect_err("something is missing")
+        match locked.published(target, target, &|_, _| None) {
+            Err(PublishedError::Missing(missing)) => missing,
+            other => panic!("something is missing, and it is said: {other:?}"),
+        }
     };
     let owners = |lock: &Lock| missing(lock).into_iter().map(|one| one.owner).collect::<Vec<_>>();
     assert_eq!(owners(&lock), ["base/node", "base/init-toolchain", "openclaw"]);

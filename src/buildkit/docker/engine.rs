@@ -27,9 +27,10 @@ const CONTAINERD: &str = "io.containerd.snapshotter.v1";
 
 /// The BuildKit in a Docker daemon as an engine.
 ///
-/// A daemon that keeps its images in containerd has all of BuildKit and is used as any buildkitd. One with a graph
-/// driver (every Docker up to 22, most up to 28) lacks merges, diffs, layouts and the export of images; Docker 20.10
-/// lacks more. For those the graph is changed before it is sent, and images are taken over the Engine API:
+/// A daemon that keeps its images in containerd has all of BuildKit and is used as any buildkitd, as long as its BuildKit
+/// is not too old for the graph. One with a graph driver (every Docker up to 22, most up to 28) lacks merges, diffs,
+/// layouts and the export of images; Docker 20.10 lacks more. For those the graph is changed before it is sent, and
+/// images are taken over the Engine API:
 ///
 /// - Images of layouts, and results of merges and diffs, are loaded as images `clawbuild.local/tree:…`, layer by layer
 ///   what BuildKit makes of them. They stay there for the next build.
@@ -141,14 +142,11 @@ impl Engine for DockerEngine {
     /// Those of the daemon, and those that are made up for.
     async fn capabilities(&self) -> Result<BTreeSet<Cap>, Unavailable> {
         let asking = async {
-            let (builder, storage) = self.builder().await?;
-            let caps = builder.capabilities(&self.store).await?;
-            Ok::<_, SolveError>((caps, storage))
+            let (builder, _) = self.builder().await?;
+            Ok::<_, SolveError>(builder.capabilities(&self.store).await?)
         };
-        let (mut caps, storage) = asking.await.map_err(|error| unavailable(error.diagnostic()))?;
-        if storage == Storage::GraphDriver {
-            caps.extend(solve::MADE_UP_FOR);
-        }
+        let mut caps = asking.await.map_err(|error| unavailable(error.diagnostic()))?;
+        caps.extend(solve::MADE_UP_FOR);
         Ok(caps)
     }
 
@@ -172,9 +170,10 @@ impl Engine for DockerEngine {
             () = cancel.cancelled() => return Err(SolveError::Canceled),
             prepared = preparing => prepared?,
         };
+        let is_enough = is_bridged && request.definition.required_caps().is_subset(&caps);
         match storage {
-            Storage::Containerd => self.buildkit.solve(request, progress, cancel).await,
-            Storage::GraphDriver => {
+            Storage::Containerd if is_enough => self.buildkit.solve(request, progress, cancel).await,
+            Storage::Containerd | Storage::GraphDriver => {
                 let tools = solve::Tools {
                     endpoint: &self.endpoint,
                     store: &self.store,

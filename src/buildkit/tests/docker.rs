@@ -181,20 +181,30 @@ fn old_directories() {
         .map(|(ours, theirs)| format!("{ours} -> {theirs}"))
         .collect();
     assert_eq!(ours.len(), theirs.len());
-    assert_eq!(
-        differing,
-        [
-            // What something was left out of, or what was made to be copied into.
-            "excluded 755 100 -> excluded 755 1700000000",
-            "excluded/a 755 100 -> excluded/a 755 1700000000",
-            "included 755 5 -> included 755 1700000000",
-            // Made on the way to something included.
-            "included/a 755 1700000000 -> included/a 755 5",
-            "mode 700 100 -> mode 755 1700000000",
-            "plain 755 100 -> plain 755 1700000000",
-            "timed 755 5 -> timed 755 1700000000",
-        ]
-    );
+    let known = [
+        // What something was left out of, or what was made to be copied into.
+        "excluded 755 100 -> excluded 755 1700000000",
+        "excluded/a 755 100 -> excluded/a 755 1700000000",
+        "included 755 5 -> included 755 1700000000",
+        // Made on the way to something included.
+        "included/a 755 1700000000 -> included/a 755 5",
+        "mode 700 100 -> mode 755 1700000000",
+        "plain 755 100 -> plain 755 1700000000",
+        "timed 755 5 -> timed 755 1700000000",
+    ];
+    let host = std::env::var("CLAWBUILD_TEST_DOCKER_HOST").expect("a host");
+    let version = std::process::Command::new(support::tool("docker"))
+        .args(["--host", &host, "version", "--format", "{{.Server.Version}}"])
+        .output()
+        .expect("docker runs");
+    if String::from_utf8_lossy(&version.stdout).starts_with("20.10.") {
+        assert_eq!(differing, known);
+    } else {
+        // Later ones have less to differ in.
+        let path = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let known: Vec<String> = known.iter().map(|line| path(line)).collect();
+        assert!(differing.iter().all(|line| known.contains(&path(line))), "{differing:#?}");
+    }
 }
 
 /// What only overlays tell: removals, replacements, directories that are opaque, hard links, copied-up files.
@@ -296,6 +306,12 @@ fn known() {
 fn strangers() {
     let site = Site::new();
     let solution = site.solve(&site.docker(), site.request("whole-difference"));
+    if solution.result.is_ok() {
+        // A daemon whose images lie in containerd can do it.
+        let embedded = site.solve(&site.embedded(), site.request("whole-difference")).image();
+        assert_eq!(solution.image(), embedded);
+        return;
+    }
     assert!(solution.events.is_empty(), "{:?}", solution.events);
     let diagnostic = solution.diagnostic();
     assert_eq!(diagnostic.code.slug, codes::engine::MISSING_CAPABILITY.slug);
@@ -317,7 +333,7 @@ fn nothing_left() {
     let engine = site.docker();
     let dangling = || {
         let host = std::env::var("CLAWBUILD_TEST_DOCKER_HOST").expect("a host");
-        let output = std::process::Command::new("docker")
+        let output = std::process::Command::new(support::tool("docker"))
             .args(["--host", &host, "images", "--all", "--quiet", "--filter", "dangling=true"])
             .output()
             .expect("docker runs");

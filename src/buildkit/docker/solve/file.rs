@@ -107,8 +107,8 @@ impl Solve<'_> {
             for position in 0..file.actions.len() {
                 self.patterns(vertex, file, position, &mut changing).await?;
             }
-            changing.make_parents();
         }
+        changing.make_parents();
         op.op = Some(pb::op::Op::File(changing.op));
         let digest = self.graph.add(op, changing.inputs, self.metadata(vertex));
         self.put(vertex, Lowered { digest, only: None });

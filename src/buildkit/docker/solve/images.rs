@@ -79,26 +79,38 @@ impl DockerImages {
         let bytes = config.to_bytes();
         let id = Digest::of(&bytes);
         let reference = format!("{REPOSITORY}:{}", id.hex());
-        if self.find(&reference).await?.as_deref() == Some(id.to_string().as_str()) {
+        let expected: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+        if self.find(&reference).await?.as_ref() == Some(&expected) {
             return Ok((reference, true));
         }
         self.load(&reference, bytes, layers).await?;
         match self.find(&reference).await? {
-            Some(found) if found == id.to_string() => Ok((reference, false)),
+            Some(found) if found == expected => Ok((reference, false)),
             found => Err(DockerError::Unexpected {
                 endpoint: self.endpoint.to_string(),
-                found: found.unwrap_or_else(|| "no image".to_owned()),
-                expected: id.to_string(),
+                found: found.map_or_else(|| "no image".to_owned(), |layers| format!("an image of {layers:?}")),
+                expected: format!("one of {expected:?}"),
             }),
         }
     }
 
-    async fn find(&self, reference: &str) -> Result<Option<String>, DockerError> {
+    /// The layers of an image, if it is there. Its id depends on where the daemon keeps its images.
+    async fn find(&self, reference: &str) -> Result<Option<Vec<DiffId>>, DockerError> {
         match self.client.inspect_image(reference).await {
-            Ok(image) => Ok(image.id),
+            Ok(image) => self.diff_ids(image.root_fs).map(Some),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             Err(error) => Err(self.fail("look for an image", error)),
         }
+    }
+
+    fn diff_ids(&self, root: Option<bollard::models::ImageInspectRootFs>) -> Result<Vec<DiffId>, DockerError> {
+        let layers = root.and_then(|root| root.layers).unwrap_or_default();
+        let diff_ids = layers.iter().map(|layer| layer.parse().map(DiffId)).collect::<Result<_, _>>();
+        diff_ids.map_err(|_| DockerError::Unexpected {
+            endpoint: self.endpoint.to_string(),
+            found: layers.join(", "),
+            expected: "SHA-256 diff IDs".to_owned(),
+        })
     }
 
     async fn load(&self, reference: &str, config: Vec<u8>, layers: &[ImageLayer]) -> Result<(), DockerError> {
@@ -142,14 +154,7 @@ impl DockerImages {
             return Ok(Arc::clone(made));
         }
         let inspected = self.client.inspect_image(id).await.map_err(|error| self.fail("show an image", error))?;
-        let layers = inspected.root_fs.and_then(|root| root.layers).unwrap_or_default();
-        let diff_ids = layers.iter().map(|layer| layer.parse().map(DiffId)).collect::<Result<_, _>>();
-        let unexpected = |_| DockerError::Unexpected {
-            endpoint: self.endpoint.to_string(),
-            found: layers.join(", "),
-            expected: "SHA-256 diff IDs".to_owned(),
-        };
-        let diff_ids = diff_ids.map_err(unexpected)?;
+        let diff_ids = self.diff_ids(inspected.root_fs)?;
         let made = Arc::new(Made { id: id.to_owned(), diff_ids, saved: OnceCell::new() });
         known.insert(id.to_owned(), Arc::clone(&made));
         Ok(made)
@@ -171,7 +176,8 @@ impl DockerImages {
             tokio::io::AsyncWriteExt::write_all(&mut target, &piece).await.map_err(|error| fail(error.into()))?;
         }
         tokio::io::AsyncWriteExt::flush(&mut target).await.map_err(|error| fail(error.into()))?;
-        let spool = blocking(move || Spool::open(file)).await.map_err(fail)?;
+        let directory = self.store.temp().to_owned();
+        let spool = blocking(move || Spool::open(file, &directory)).await.map_err(fail)?;
         match spool.len() == made.diff_ids.len() {
             true => Ok(Arc::new(spool)),
             false => Err(fail(SpoolError::Missing(format!("of {}", made.diff_ids.len())))),

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use oci::layer::compress::{Compression, Decompressor};
 use oci::layer::tar::{Entry, Kind, Limits, TarError, TarReader};
 use oci::{DiffId, Digest, Hasher};
 use serde::Deserialize;
@@ -18,9 +19,8 @@ const LISTING: u64 = 16 << 20;
 /// A saved image.
 #[derive(Debug)]
 pub(super) struct Spool {
-    file: Arc<File>,
-    /// Where the layers' archives lie, lowest first.
-    layers: Vec<(u64, u64)>,
+    /// The layers' archives, lowest first.
+    layers: Vec<Slice>,
 }
 
 /// A saved image that cannot be understood.
@@ -68,8 +68,9 @@ impl Spool {
         tempfile::tempfile_in(directory)
     }
 
-    /// Finds the layers in what was written to the file.
-    pub(super) fn open(file: File) -> Result<Self, SpoolError> {
+    /// Finds the layers in what was written to the file. Those that are compressed, as daemons save them whose images
+    /// lie in containerd, get files of their own in the directory.
+    pub(super) fn open(file: File, directory: &Path) -> Result<Self, SpoolError> {
         let file = Arc::new(file);
         let whole = Slice { start: 0, length: file.metadata()?.len(), file: Arc::clone(&file) };
         let mut reader = TarReader::new(BufReader::with_capacity(BUFFER, whole.at(0)), Limits::default());
@@ -91,12 +92,13 @@ impl Spool {
         let listing = listing.ok_or(SpoolError::Listing(None))?;
         let listed: Vec<Listed> = serde_json::from_slice(&listing).map_err(|error| SpoolError::Listing(Some(error)))?;
         let [Listed { layers }] = <[Listed; 1]>::try_from(listed).map_err(|_| SpoolError::Listing(None))?;
-        let place = |path: String| {
+        let layer = |path: String| {
             let target = links.get(&path).map(|target| beside(&path, target));
             let place = found.get(target.as_ref().unwrap_or(&path)).copied();
-            place.ok_or(SpoolError::Missing(path))
+            let (start, length) = place.ok_or(SpoolError::Missing(path))?;
+            Ok::<_, SpoolError>(Slice { file: Arc::clone(&file), start, length }.plain(directory)?)
         };
-        Ok(Self { layers: layers.into_iter().map(place).collect::<Result<_, _>>()?, file })
+        Ok(Self { layers: layers.into_iter().map(layer).collect::<Result<_, _>>()? })
     }
 
     /// How many layers there are.
@@ -106,8 +108,7 @@ impl Spool {
 
     /// The archive of a layer.
     pub(super) fn layer(&self, position: usize) -> Option<Slice> {
-        let (start, length) = *self.layers.get(position)?;
-        Some(Slice { file: Arc::clone(&self.file), start, length })
+        self.layers.get(position).cloned()
     }
 }
 
@@ -126,6 +127,18 @@ fn beside(path: &str, target: &str) -> String {
 }
 
 impl Slice {
+    /// The same without compression.
+    fn plain(self, directory: &Path) -> io::Result<Self> {
+        let mut source = Decompressor::new(self.at(0))?;
+        if source.compression() == Compression::None {
+            drop(source);
+            return Ok(self);
+        }
+        let mut file = Spool::file(directory)?;
+        let length = io::copy(&mut source, &mut file)?;
+        Ok(Self { file: Arc::new(file), start: 0, length })
+    }
+
     /// Reads from a place in it to its end.
     pub(super) fn at(&self, offset: u64) -> SliceReader<'_> {
         SliceReader { slice: self, at: offset }
