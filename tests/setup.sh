@@ -98,11 +98,12 @@ install_buildkit() {
 }
 
 install_buildx() {
-  local stamp=$CLAWBUILD_TEST_TOOLS/buildx.version go
+  local stamp=$CLAWBUILD_TEST_TOOLS/buildx.version version=${BUILDX##*@} go
   [ -x "$CLAWBUILD_TEST_TOOLS/buildx" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$BUILDX" ] && return 0
-  say "compiling ${BUILDX##*/}, which takes some minutes"
+  say "compiling buildx $version, which takes some minutes"
   go=$(recent_go)
-  GOBIN=$CLAWBUILD_TEST_TOOLS GOFLAGS='' GOTOOLCHAIN=local CGO_ENABLED=0 "$go" install -trimpath -ldflags '-s -w' "$BUILDX"
+  local flags="-s -w -X github.com/docker/buildx/version.Version=$version"
+  GOBIN=$CLAWBUILD_TEST_TOOLS GOFLAGS='' GOTOOLCHAIN=local CGO_ENABLED=0 "$go" install -trimpath -ldflags "$flags" "$BUILDX"
   echo "$BUILDX" >"$stamp"
 }
 

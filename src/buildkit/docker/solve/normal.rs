@@ -228,3 +228,119 @@ impl<W: Write> Writer<'_, '_, W> {
 pub(super) fn contents(members: &[Member]) -> Vec<(Entry, Option<Digest>)> {
     members.iter().map(|member| (member.entry.clone(), member.content)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use oci::DiffId;
+    use oci::layer::tar::{Limits, TarReader};
+
+    use super::*;
+
+    fn tar(entries: &[(Entry, &str)]) -> Vec<u8> {
+        let mut tar = TarWriter::new(Vec::new());
+        for (entry, content) in entries {
+            match entry.kind {
+                Kind::File { .. } => tar.append_bytes(entry, content.as_bytes()).unwrap(),
+                _ => tar.append_empty(entry).unwrap(),
+            }
+        }
+        tar.finish().unwrap()
+    }
+
+    fn file(path: &str) -> Entry {
+        Entry::file(path, 0).with_mtime(100)
+    }
+
+    fn directory(path: &str) -> Entry {
+        Entry::directory(path).with_mtime(100)
+    }
+
+    /// The lines of the layer that becomes of one over another.
+    fn written(lower: &[(Entry, &str)], upper: &[(Entry, &str)], stubs: &[&str]) -> Vec<String> {
+        let members = |bytes: &[u8]| Slice::of(bytes).members(DiffId(Digest::of(bytes))).unwrap();
+        let mut below = Tree::default();
+        below.apply(&contents(&members(&tar(lower))));
+        let layer = tar(upper);
+        let stubs = stubs.iter().map(|stub| stub.as_bytes().to_vec()).collect();
+        let mut output = TarWriter::new(Vec::new());
+        write(&below, &members(&layer), &stubs, Some(500), &Slice::of(&layer), &mut output).unwrap();
+        let output = output.finish().unwrap();
+        let mut reader = TarReader::new(&output[..], Limits::default());
+        let mut lines = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            let what = match &entry.kind {
+                Kind::File { .. } => format!("= {}", io::read_to_string(&mut reader).unwrap()),
+                Kind::HardLink { target } => format!("-> {}", String::from_utf8_lossy(target)),
+                _ => String::new(),
+            };
+            lines.push(format!("{} {} {what}", entry.display_path(), entry.mtime).trim_end().to_owned());
+        }
+        lines
+    }
+
+    #[test]
+    fn what_did_not_change_is_left_out() {
+        let lower = [(directory("d"), ""), (file("d/same"), "x"), (file("d/touched"), "x"), (file("e"), "e")];
+        let upper = [
+            (directory("d").with_mtime(900), ""),
+            (Entry::whiteout("d/never-there"), ""),
+            (file("d/same"), "x"),
+            (file("d/touched").with_mtime(900), "x"),
+            (Entry::whiteout("e"), ""),
+            (directory("empty").with_mtime(900), ""),
+        ];
+        assert_eq!(written(&lower, &upper, &[]), ["d 500", "d/touched 500 = x", ".wh.e 0 =", "empty 500"]);
+        assert!(written(&lower, &upper[..3], &[]).is_empty());
+    }
+
+    #[test]
+    fn opaque_directories_become_removals_in_their_order() {
+        let lower = [
+            (directory("o"), ""),
+            (file("o/a"), "a"),
+            (file("o/b"), "b"),
+            (directory("o/c"), ""),
+            (file("o/c/deep"), "deep"),
+            (directory("o/f"), ""),
+            (file("o/f/x"), "x"),
+        ];
+        let upper = [
+            (directory("o"), ""),
+            (Entry::file("o/.wh..wh..opq", 0), ""),
+            (file("o/b"), "b"),
+            (file("o/f"), "a file now"),
+            (file("o/new"), "new"),
+        ];
+        assert_eq!(
+            written(&lower, &upper, &[]),
+            ["o 100", "o/.wh.a 0 =", "o/.wh.c 0 =", "o/f 100 = a file now", "o/new 100 = new"]
+        );
+    }
+
+    #[test]
+    fn the_first_name_that_is_written_has_the_content() {
+        let lower = [(file("a"), "x")];
+        let upper = [
+            (file("a"), "x"),
+            (Entry::hard_link("b", "a").with_mtime(100), ""),
+            (Entry::hard_link("c", "a").with_mtime(100), ""),
+        ];
+        assert_eq!(written(&lower, &upper, &[]), ["b 100 = x", "c 100 -> b"]);
+    }
+
+    #[test]
+    fn mount_points_go_with_the_directories_made_for_them() {
+        let lower = [(directory("run"), "")];
+        let upper = [
+            (directory("run"), ""),
+            (directory("run/a"), ""),
+            (directory("run/a/b"), ""),
+            (file("run/a/b/token"), ""),
+            (directory("used"), ""),
+            (file("used/x"), "x"),
+            (directory("gone"), ""),
+        ];
+        let stubs = ["run/a/b/token", "used", "gone/token", "run"];
+        assert_eq!(written(&lower, &upper, &stubs), ["used 100", "used/x 100 = x"]);
+    }
+}

@@ -127,6 +127,14 @@ fn beside(path: &str, target: &str) -> String {
 }
 
 impl Slice {
+    /// An archive from memory.
+    #[cfg(test)]
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("a file takes it");
+        Self { file: Arc::new(file), start: 0, length: bytes.len() as u64 }
+    }
+
     /// The same without compression.
     fn plain(self, directory: &Path) -> io::Result<Self> {
         let mut source = Decompressor::new(self.at(0))?;
