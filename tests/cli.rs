@@ -40,7 +40,11 @@ fn needs(case: &Path) -> &'static [Capability] {
 }
 
 fn check(case: &Path) {
-    let cli = Cli::new(env!("CARGO_BIN_EXE_clawbuild")).with_shared_store();
+    // Scripts name the daemons of the tests by these.
+    let services = std::env::vars().filter(|(name, _)| name.starts_with("CLAWBUILD_TEST_"));
+    let cli = services.fold(Cli::new(env!("CARGO_BIN_EXE_clawbuild")).with_shared_store(), |cli, (name, value)| {
+        cli.with_variable(name, value)
+    });
     copy(case, cli.directory());
     let script = fs::read_to_string(case.join("cmd")).unwrap_or_else(|_| "clawbuild ./recipe.toml\n".to_owned());
     let actual = transcript(&cli, &cli.shell(&script));

@@ -1,0 +1,147 @@
+//! Several builders as one engine, and machines that build apart.
+
+use std::fs;
+use std::process::ExitCode;
+
+use support::Capability::{Archive, BuildKit, Crane, Network, Overlay, Registry, Root};
+use support::{Built, Capability, Cli, Output, Suite, run};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
+
+const FLEET: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit, Crane];
+
+fn main() -> ExitCode {
+    Suite::new()
+        .test("each platform on its own node", FLEET, each_platform_on_its_own_node)
+        .test("a node that is gone is done without", FLEET, a_node_that_is_gone)
+        .test("no node for a platform", FLEET, no_node_for_a_platform)
+        .test("machines that build apart are joined", FLEET, machines_apart)
+        .test("images that do not fit together are refused", FLEET, images_that_do_not_fit)
+        .run()
+}
+
+/// A program that a shell of the build platform writes, so that the node's processor matters.
+const RECIPE: &str = r#"schema = 1
+
+[runtime]
+name = "sample"
+summary = "A program of a line"
+license = "MIT"
+
+[source]
+path = "."
+
+[build]
+language = "custom"
+
+[stages.build]
+from = "debian"
+steps = [{ run = ["sh", "-c", "mkdir /out && echo '#!/bin/sh' >/out/sample && chmod 755 /out/sample"] }]
+
+[image]
+base = "debian"
+copy = [{ from = "build", path = "/out/sample", to = "/usr/local/bin/sample" }]
+user = { name = "app", uid = 1000 }
+command = ["/usr/local/bin/sample"]
+"#;
+
+fn project() -> Cli {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    fs::write(cli.directory().join("recipe.toml"), RECIPE).expect("the working directory is writable");
+    cli.run(["./recipe.toml", "--quiet"]).success();
+    cli
+}
+
+fn node(name: &str) -> String {
+    std::env::var(name).expect("tests/run starts two nodes")
+}
+
+/// Both nodes, each for one platform.
+fn nodes() -> [String; 2] {
+    [
+        format!("{},platform=linux/amd64", node("CLAWBUILD_TEST_BUILDKIT")),
+        format!("{},platform=linux/arm64", node("CLAWBUILD_TEST_BUILDKIT_OTHER")),
+    ]
+}
+
+/// The digest of the only target: of the manifest, or of the index of several.
+fn root(output: Output) -> String {
+    let output = output.success();
+    output.json()[0]["root"]["digest"].as_str().expect("a digest").to_owned()
+}
+
+const BOTH: [&str; 4] = ["./recipe.toml", "--json", "--platform", "linux/amd64,linux/arm64"];
+
+fn each_platform_on_its_own_node() {
+    let cli = project();
+    let here = root(cli.run(BOTH));
+    let [amd, arm] = nodes();
+    let words = ["--builder", &amd, "--builder", &arm, "--no-cache", "--progress", "plain"];
+    let output = cli.run(BOTH.into_iter().chain(words)).success();
+    let ran_on = |node: &str| output.stderr.lines().any(|line| line.contains(node) && line.contains("sh -c"));
+    assert!(ran_on(&node("CLAWBUILD_TEST_BUILDKIT")), "{}", output.stderr);
+    assert!(ran_on(&node("CLAWBUILD_TEST_BUILDKIT_OTHER")), "{}", output.stderr);
+    assert_eq!(root(output), here, "nodes make what this machine makes");
+}
+
+fn a_node_that_is_gone() {
+    let cli = project();
+    let here = Built::of(cli.run(["./recipe.toml", "--json"]));
+    let dead = "tcp://127.0.0.1:1,platform=linux/amd64";
+    let alive = format!("{},platform=linux/amd64", node("CLAWBUILD_TEST_BUILDKIT"));
+    let words = ["./recipe.toml", "--json", "--builder", dead, "--builder", &alive, "--progress", "plain"];
+    let output = cli.run(words).success();
+    assert!(output.stderr.contains("tcp://127.0.0.1:1 is gone"), "{}", output.stderr);
+    assert_eq!(Built::of(output).digest, here.digest);
+}
+
+fn no_node_for_a_platform() {
+    let cli = project();
+    let other = format!("{},platform=linux/riscv64", node("CLAWBUILD_TEST_BUILDKIT"));
+    let output = cli.run(["./recipe.toml", "--builder", &other]);
+    assert_ne!(output.status, Some(0));
+}
+
+/// Builds one platform and pushes it under its digest; gives the metadata file's name.
+fn build_apart(cli: &Cli, platform: &str, repository: &str) -> String {
+    let file = format!("{}.json", platform.replace('/', "-"));
+    let words = ["./recipe.toml", "--quiet", "--push", "--by-digest", "--platform", platform];
+    let more = ["--repository", repository, "-t", "1.0.0", "-t", "latest", "--metadata-file", &file];
+    cli.run(words.into_iter().chain(more)).success();
+    file
+}
+
+fn machines_apart() {
+    let cli = project();
+    let registry = support::Registry::anonymous();
+    let repository = registry.repository("apart");
+    let files = ["linux/amd64", "linux/arm64"].map(|platform| build_apart(&cli, platform, &repository));
+    let tags = Output::of(std::process::Command::new(support::tool("crane")).args(["ls", "--insecure", &repository]));
+    assert_eq!(tags.stdout.trim(), "", "nothing has a tag yet");
+    // Elsewhere, with nothing but the files.
+    let elsewhere = Cli::new(PROGRAM);
+    for file in &files {
+        fs::copy(cli.directory().join(file), elsewhere.directory().join(file)).expect("the file was written");
+    }
+    elsewhere.run(["merge", &files[0], &files[1]]).success();
+    let here = root(cli.run(BOTH));
+    for tag in ["1.0.0", "latest"] {
+        let digest = run("crane", ["digest", "--insecure", &format!("{repository}:{tag}")]);
+        assert_eq!(digest.text(), here, "{tag}");
+    }
+}
+
+fn images_that_do_not_fit() {
+    let cli = project();
+    let registry = support::Registry::anonymous();
+    let file = build_apart(&cli, "linux/amd64", &registry.repository("one"));
+    let text = fs::read_to_string(cli.directory().join(&file)).expect("the file was written");
+    let elsewhere = text.replace(&registry.repository("one"), &registry.repository("two"));
+    fs::write(cli.directory().join("elsewhere.json"), elsewhere).expect("writable");
+    let output = cli.run(["merge", &file, "elsewhere.json"]);
+    assert_eq!(output.status, Some(1));
+    assert!(output.stderr.contains("were not pushed to one repository"), "{}", output.stderr);
+    fs::write(cli.directory().join("none.json"), "{}").expect("writable");
+    let output = cli.run(["merge", "none.json"]);
+    assert!(output.stderr.contains("is no metadata file"), "{}", output.stderr);
+}
