@@ -137,7 +137,7 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
                 Kind::File { .. } => (Kind::File { size: content.len() as u64 }, content),
                 other => (other, Vec::new()),
             };
-            (Entry { path, kind, mode, uid, gid, mtime, xattrs }, content)
+            (Entry { path, kind, mode, uid, gid, mtime, nanoseconds: 0, xattrs }, content)
         },
     )
 }
