@@ -207,7 +207,7 @@ fn action(rng: &mut Rng, file: File, other: &Grown) -> File {
                 include: if maybe(rng) { patterns(rng) } else { Vec::new() },
                 exclude: if maybe(rng) { patterns(rng) } else { Vec::new() },
                 always_replace: rng.bool(),
-                ..CopyAction::new(source, &path(rng))
+                ..CopyAction::new(source, path(rng))
             };
             file.copy_with(&other.output, action)
         }

@@ -23,7 +23,7 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("shell", script) => shell_step(&graph, &base, script),
         ("stranger", _) => {
             let file = MkfileAction { timestamp: Some(Timestamp::from_seconds(5)), ..MkfileAction::new("/file", "x") };
-            graph.diff(&graph.file(File::on(llb::Tree::Scratch).mkfile(file)), &base)
+            graph.diff(graph.file(File::on(llb::Tree::Scratch).mkfile(file)), &base)
         }
         ("nothing", _) => graph.diff(&base, &base),
         ("dangling", _) => {
