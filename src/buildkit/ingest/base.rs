@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use engine::{Layout, SolveRequest};
 use llb::{Op, SourceOp};
-use oci::{Descriptor, DiffId, Digest, Platform, RootFs};
+use oci::{Descriptor, DiffId, Digest, Platform};
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key, Store};
 
@@ -27,7 +27,12 @@ struct ImageRecord {
 /// As much of an image's config as says what it is made of.
 #[derive(Debug, Deserialize)]
 pub(super) struct Layered {
-    pub(super) rootfs: RootFs,
+    pub(super) rootfs: LayeredRoot,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LayeredRoot {
+    pub(super) diff_ids: Option<Vec<DiffId>>,
 }
 
 /// An image in a registry of which only the builder can say what it is made of.
@@ -78,7 +83,7 @@ impl BaseLayers {
         config: &[u8],
     ) -> Result<(), serde_json::Error> {
         let config: Layered = serde_json::from_slice(config)?;
-        let record = ImageRecord { diff_ids: config.rootfs.diff_ids };
+        let record = ImageRecord { diff_ids: config.rootfs.diff_ids.unwrap_or_default() };
         // Should it not be kept, it is asked for again.
         let _ = store.put_record_unsynced(Bucket::Layers, &key(&image.source.digest, image.platform), &record);
         self.remote.extend(record.diff_ids);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::SolvedLayer;
 use oci::layer::compress::Decompressor;
-use oci::{Descriptor, DiffId, Digest, Manifest, media_type};
+use oci::{Descriptor, DiffId, Digest, media_type};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +53,9 @@ impl ImageSink {
     /// [`IngestError`].
     pub fn layers(&self, manifest: &Digest) -> Result<Vec<SolvedLayer>, IngestError> {
         let digest = *manifest;
-        let manifest: Manifest = self.document("manifest", &digest)?;
+        let manifest: Listed = self.document("manifest", &digest)?;
         let config: Layered = self.document("config", &manifest.config.digest)?;
-        let (layers, diff_ids) = (manifest.layers, config.rootfs.diff_ids);
+        let (layers, diff_ids) = (manifest.layers.unwrap_or_default(), config.rootfs.diff_ids.unwrap_or_default());
         if layers.len() != diff_ids.len() {
             return Err(IngestError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
         }
@@ -147,6 +148,13 @@ impl ContentSink for ImageSink {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, bytes);
         Ok(())
     }
+}
+
+/// As much of a manifest as says what an image is made of. An image of nothing has no list at all.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    config: Descriptor,
+    layers: Option<Vec<Descriptor>>,
 }
 
 /// Docker's media types mean the same bytes.

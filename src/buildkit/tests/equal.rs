@@ -8,7 +8,8 @@ use diag::Reported as _;
 use engine::{Engine as _, FilesOutput, Output, SolveRequest};
 
 use crate::Check;
-use crate::site::Site;
+use crate::base::Parents;
+use crate::site::{EPOCH, Site};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("an image is the same: app", || image("app")),
@@ -18,6 +19,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("an image is the same: changes", || image("changes")),
     ("an image is the same: whole-difference", || image("whole-difference")),
     ("an image is the same: base", || image("base")),
+    ("an image is the same: nothing", || image("nothing")),
     ("an image is the same: deep", || image("deep 20")),
     ("an image is the same: many", || image("many")),
     ("an image is the same: secret", || image("secret")),
@@ -29,6 +31,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("an archive is the same", archive),
     ("what is known is neither made nor sent again", known),
     ("a difference: a dangling link that is removed", dangling),
+    ("a difference: directories that a layer only implies", implied),
     ("an image is the same: a step that signals itself", || image("shell kill -KILL $$; echo alive")),
 ];
 
@@ -142,4 +145,22 @@ fn several() {
         let expected = site.solve(&site.embedded(), site.request(graph)).outcome().result;
         assert_eq!(found, expected, "{graph}");
     }
+}
+
+/// A layer of a base may hold a file without an entry for the directory it is in. Where BuildKit unpacks it, the
+/// directory gets the time of that; here it keeps the one it has below, which does not depend on when that was. It shows
+/// where the base is compared with a tree it was not made of.
+fn implied() {
+    let site = Site::on(Parents::Implied);
+    let request = || site.request("stranger");
+    let ours = site.solve(&site.embedded(), request()).image();
+    let theirs = site.solve(&site.buildkit(), request()).image();
+    let (ours, theirs) = (site.contents("embedded", &ours), site.contents("buildkit", &theirs));
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !line.starts_with("layer") && !those.contains(line)).cloned().collect()
+    };
+    let (ours, theirs) = (only(&ours, &theirs), only(&theirs, &ours));
+    assert_eq!((ours.len(), theirs.len()), (1, 1), "{ours:#?} {theirs:#?}");
+    assert!(ours[0].starts_with("etc ") && ours[0].contains("mtime: 0,"), "{ours:#?}");
+    assert!(theirs[0].starts_with("etc ") && theirs[0].contains(&format!("mtime: {EPOCH},")), "{theirs:#?}");
 }

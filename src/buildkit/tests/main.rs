@@ -11,6 +11,7 @@ mod failures;
 #[path = "../../engine/embedded/tests/graphs.rs"]
 mod graphs;
 mod node;
+mod random;
 mod registries;
 mod session;
 mod site;
@@ -27,7 +28,10 @@ const NEEDS: &[Capability] = &[Capability::Root, Capability::BuildKit];
 
 fn main() -> ExitCode {
     engine::embedded::sandbox::helper_main_if_requested();
-    let checks = [equal::CHECKS, torture::CHECKS, failures::CHECKS, session::CHECKS].into_iter().flatten().copied();
+    let checks = [equal::CHECKS, torture::CHECKS, random::CHECKS, failures::CHECKS, session::CHECKS]
+        .into_iter()
+        .flatten()
+        .copied();
     let suite = checks.fold(Suite::new(), |suite, (name, check): Check| suite.test(name, NEEDS, check));
     let needs = &[Capability::Root, Capability::BuildKit, Capability::Registry, Capability::Skopeo];
     let checks = registries::CHECKS.iter().chain(session::REGISTRY_CHECKS);

@@ -28,6 +28,8 @@ use store::Store;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::{Parents, write_base};
+
 /// What steps may be dated at the latest.
 pub(crate) const EPOCH: i64 = 1_700_000_000;
 
@@ -46,6 +48,11 @@ pub(crate) struct Solution {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::on(Parents::Written)
+    }
+
+    /// With such a base.
+    pub(crate) fn on(parents: Parents) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let context = directory.path().join("context");
         fs::create_dir_all(context.join("sub")).expect("a context");
@@ -53,7 +60,7 @@ impl Site {
             fs::write(context.join(path), text).expect("a file");
             fs::set_permissions(context.join(path), fs::Permissions::from_mode(0o644)).expect("permissions");
         }
-        let base = crate::base::write_base(&directory.path().join("base"));
+        let base = write_base(&directory.path().join("base"), parents);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Self { directory, base, runtime: runtime.expect("a runtime") }
     }

@@ -57,7 +57,7 @@ fn through_archive(
 ) -> Result<(), VertexError> {
     let temp = workshop.store.temp();
     let archive = tempfile::tempfile_in(temp).map_err(VertexError::io("create a file in", temp))?;
-    let mut tar = TarWriter::new(BufWriter::new(&archive));
+    let mut tar = TarWriter::new(BufWriter::new(&archive)).with_nanoseconds();
     write(&mut tar)?;
     let mut buffer = tar.finish().map_err(DiffError::from)?;
     buffer.flush().and_then(|()| (&archive).rewind()).map_err(VertexError::io("write to", temp))?;

@@ -14,12 +14,20 @@ use oci::{Digest, Document as _, ImageConfig, Manifest, Os, Platform, RootFs, me
 const PROGRAMS: [&str; 15] =
     ["sh", "cat", "chmod", "chown", "cp", "echo", "head", "ln", "ls", "mkdir", "mv", "rm", "sleep", "stat", "touch"];
 
+/// Whether a layer has an entry for every directory its files are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parents {
+    #[allow(dead_code, reason = "other tests take the other")]
+    Written,
+    Implied,
+}
+
 /// Writes an OCI layout with an image of this machine's programs; gives its manifest.
-pub(crate) fn write_base(root: &Path) -> Digest {
+pub(crate) fn write_base(root: &Path, parents: Parents) -> Digest {
     let blobs = root.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a layout");
     let put = |bytes: &[u8]| fs::write(blobs.join(Digest::of(bytes).hex()), bytes).expect("a blob");
-    let layers = [programs(), accounts()];
+    let layers = [programs(), accounts(parents)];
     for (bytes, _) in &layers {
         put(bytes);
     }
@@ -73,10 +81,13 @@ fn programs() -> (Vec<u8>, LayerBlob) {
     })
 }
 
-/// A second layer, without an entry for the directory its file is in.
-fn accounts() -> (Vec<u8>, LayerBlob) {
+/// A second layer.
+fn accounts(parents: Parents) -> (Vec<u8>, LayerBlob) {
     let text = "root:x:0:0:root:/root:/bin/sh\napp:x:1001:1002::/home/app:/bin/sh\n";
     archive(|tar| {
+        if parents == Parents::Written {
+            tar.append_empty(&Entry::directory("etc")).expect("a directory");
+        }
         tar.append(&Entry::file(&b"etc/passwd"[..], text.len() as u64), &mut text.as_bytes()).expect("a file");
     })
 }

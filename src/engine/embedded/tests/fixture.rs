@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use oci::{Descriptor, Digest, Manifest};
 use serde::{Deserialize, Serialize};
 
-use crate::base::write_base;
+use crate::base::{Parents, write_base};
 
 /// Set for processes that solve.
 pub(crate) const WORKER: &str = "CLAWBUILD_TEST_WORKER";
@@ -136,7 +136,7 @@ impl Bench {
         let accounts = format!("ordinary:x:{ORDINARY}:{ORDINARY}::/:/bin/sh\n");
         fs::write(directory.join("passwd"), accounts).expect("accounts");
         fs::write(directory.join("subids"), "ordinary:3000000:65536\n").expect("ranges");
-        let base = write_base(&directory.join("base"));
+        let base = write_base(&directory.join("base"), Parents::Implied);
         Self { directory, base, next: AtomicU32::new(0), lacks: Default::default() }
     }
 

@@ -21,6 +21,11 @@ pub(crate) fn definition(name: &str, digest: Digest) -> Definition {
         ("count", seconds) => count(&graph, &base, seconds),
         ("slow", file) => slow(&graph, &base, file),
         ("shell", script) => shell_step(&graph, &base, script),
+        ("stranger", _) => {
+            let file = MkfileAction { timestamp: Some(Timestamp::from_seconds(5)), ..MkfileAction::new("/file", "x") };
+            graph.diff(graph.file(File::on(llb::Tree::Scratch).mkfile(file)), &base)
+        }
+        ("nothing", _) => graph.diff(&base, &base),
         ("dangling", _) => {
             let link = File::on(&base).symlink(SymlinkAction::new("/nowhere/at/all", "/dangling"));
             graph.file(File::on(graph.file(link)).rm(RmAction::new("/dangling")))

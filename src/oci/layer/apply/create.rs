@@ -26,7 +26,7 @@ pub(super) struct Unpacker {
     pub(super) owners: Owners,
     pub(super) overlay: OverlayXattrs,
     /// Times of directories, to be set when all is in them.
-    pub(super) directory_times: BTreeMap<Vec<u8>, i64>,
+    pub(super) directory_times: BTreeMap<Vec<u8>, Time>,
     /// The directory the last entry lay in: the next one's, mostly.
     pub(super) last_parent: Option<(Vec<u8>, Parent)>,
     pub(super) opaque_root: bool,
@@ -114,7 +114,7 @@ impl Unpacker {
                 let made = rustix::fs::symlinkat(&target[..], place.directory, name).map_err(io::Error::from);
                 let owner = Owner { uid: entry.uid, gid: entry.gid };
                 let owned = made.and_then(|()| self.owners.set(place, owner));
-                return owned.and_then(|()| set_mtime(place.directory, name, entry.mtime)).map_err(fail);
+                return owned.and_then(|()| set_mtime(place.directory, name, time(entry))).map_err(fail);
             }
             Kind::CharDevice(device) => self.owners.make_device(place, DeviceKind::Char, *device, 0o600),
             Kind::BlockDevice(device) => self.owners.make_device(place, DeviceKind::Block, *device, 0o600),
@@ -123,7 +123,7 @@ impl Unpacker {
         .and_then(|()| self.attributes(place, entry))
         .map_err(fail)?;
         if entry.kind == Kind::Directory {
-            self.directory_times.insert(path, entry.mtime);
+            self.directory_times.insert(path, time(entry));
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Unpacker {
             };
             file.write_all(&self.buffer[..count]).map_err(fail)?;
         }
-        self.attributes(place, entry).and_then(|()| Ok(rustix::fs::futimens(&file, &times(entry.mtime))?)).map_err(fail)
+        self.attributes(place, entry).and_then(|()| Ok(rustix::fs::futimens(&file, &times(time(entry)))?)).map_err(fail)
     }
 
     fn hard_link(&mut self, place: Place<'_>, entry: &Entry, target: &[u8]) -> Result<(), ApplyError> {
@@ -175,7 +175,7 @@ impl Unpacker {
         } else {
             self.attributes(place, entry)
         };
-        set.and_then(|()| set_mtime(place.directory, place.name, entry.mtime)).map_err(fail)
+        set.and_then(|()| set_mtime(place.directory, place.name, time(entry))).map_err(fail)
     }
 
     /// Owner, extended attributes and mode, in the order in which one does not undo the other; then the time of all
@@ -195,7 +195,7 @@ impl Unpacker {
             // A directory's is set at the end, a file's on its descriptor, a link's after this.
             Kind::Directory | Kind::File { .. } | Kind::HardLink { .. } => Ok(()),
             Kind::Symlink { .. } | Kind::CharDevice(_) | Kind::BlockDevice(_) | Kind::Fifo => {
-                set_mtime(place.directory, place.name, entry.mtime)
+                set_mtime(place.directory, place.name, time(entry))
             }
         }
     }
@@ -215,12 +215,19 @@ fn set_user_xattr(place: Place<'_>, name: &str, value: &[u8]) -> io::Result<()> 
     }
 }
 
-/// Both times, whole seconds: an access time would tell when the layer was unpacked.
-fn times(mtime: i64) -> Timestamps {
-    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+/// Seconds since 1970, and nanoseconds after them.
+pub(super) type Time = (i64, u32);
+
+fn time(entry: &Entry) -> Time {
+    (entry.mtime, entry.nanoseconds)
+}
+
+/// Both times: an access time would tell when the layer was unpacked.
+fn times((seconds, nanoseconds): Time) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
 }
 
-pub(super) fn set_mtime(directory: BorrowedFd<'_>, name: &[u8], mtime: i64) -> io::Result<()> {
+pub(super) fn set_mtime(directory: BorrowedFd<'_>, name: &[u8], mtime: Time) -> io::Result<()> {
     Ok(rustix::fs::utimensat(directory, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
 }

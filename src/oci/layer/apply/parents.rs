@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::create::Unpacker;
 use super::{ApplyError, text};
 use crate::layer::chain::join;
-use crate::layer::inode::WHITEOUT;
+use crate::layer::inode::{Inode, WHITEOUT};
 use crate::layer::ownership::{Owner, Place};
 use crate::layer::tar::{Device, split};
 
@@ -139,8 +139,11 @@ impl Unpacker {
     fn make_parent(&mut self, parent: &Parent, name: &[u8], path: &[u8]) -> Result<(), ApplyError> {
         let below = self.lower.find(path).map_err(ApplyError::Lower)?.filter(|found| found.inode.is_directory());
         let (mode, owner, mtime) = match &below {
-            Some(found) => (found.inode.mode, found.inode.owner, found.inode.mtime),
-            None => (0o755, Owner::ROOT, 0),
+            Some(found) => {
+                let Inode { mode, owner, mtime, mtime_nanoseconds, .. } = &found.inode;
+                (*mode, *owner, (*mtime, *mtime_nanoseconds))
+            }
+            None => (0o755, Owner::ROOT, (0, 0)),
         };
         let place = parent.place(name, path);
         let made = rustix::fs::mkdirat(place.directory, name, Mode::RWXU).map_err(io::Error::from);
@@ -162,6 +165,6 @@ impl Unpacker {
             set.map_err(|error| ApplyError::io(path, error))?;
         }
         // The root has no entry: its time must not tell when it was unpacked.
-        super::create::set_mtime(self.root.as_fd(), b".", 0).map_err(|error| ApplyError::io(b"", error))
+        super::create::set_mtime(self.root.as_fd(), b".", (0, 0)).map_err(|error| ApplyError::io(b"", error))
     }
 }

@@ -111,6 +111,7 @@ impl<'a, W: Write> ChangeWriter<'a, W> {
             uid: inode.owner.uid,
             gid: inode.owner.gid,
             mtime: self.epoch.map_or(inode.mtime, |epoch| inode.mtime.min(epoch)),
+            nanoseconds: if self.epoch.is_none() { inode.mtime_nanoseconds } else { 0 },
             xattrs: xattrs.collect::<BTreeMap<_, _>>(),
         }))
     }

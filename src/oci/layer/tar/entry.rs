@@ -26,6 +26,8 @@ pub struct Entry {
     pub gid: u32,
     /// Modification time, seconds since 1970.
     pub mtime: i64,
+    /// Nanoseconds of it, which layers do not hold ([`super::TarWriter::with_nanoseconds`]).
+    pub nanoseconds: u32,
     /// Extended attributes by their whole name, such as `security.capability`.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -69,7 +71,7 @@ pub struct Device {
 
 impl Entry {
     fn new(path: impl Into<Vec<u8>>, kind: Kind, mode: u32) -> Self {
-        Self { path: path.into(), kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() }
+        Self { path: path.into(), kind, mode, uid: 0, gid: 0, mtime: 0, nanoseconds: 0, xattrs: BTreeMap::new() }
     }
 
     /// A regular file of `size` bytes: root's, mode 0644, from 1970.

@@ -169,7 +169,7 @@ impl<R: Read> TarReader<R> {
         }
         let numbers = Numbers { block, records: &records, offset };
         let (uid, gid) = (numbers.id("uid", header::UID)?, numbers.id("gid", header::GID)?);
-        let (mode, mtime) = (numbers.field("mode", header::MODE)?, numbers.mtime()?);
+        let (mode, (mtime, nanoseconds)) = (numbers.field("mode", header::MODE)?, numbers.mtime()?);
         let size = numbers.size()?;
         if records.keys().any(|key| key.starts_with(b"GNU.sparse.")) {
             return Err(TarError::Header { offset, problem: HeaderProblem::Sparse });
@@ -209,7 +209,7 @@ impl<R: Read> TarReader<R> {
             (self.left, self.pad) = (size, padding(size));
         }
         let xattrs = xattrs(records).ok_or(TarError::Header { offset, problem: HeaderProblem::XattrName })?;
-        Ok(Entry { path, kind, mode: (mode & 0o7777) as u32, uid, gid, mtime, xattrs })
+        Ok(Entry { path, kind, mode: (mode & 0o7777) as u32, uid, gid, mtime, nanoseconds, xattrs })
     }
 
     fn check_target(&self, path: &[u8], target: &[u8]) -> Result<(), TarError> {
@@ -313,12 +313,21 @@ impl Numbers<'_> {
         u64::try_from(value).map_err(|_| self.fail("size"))
     }
 
-    fn mtime(&self) -> Result<i64, TarError> {
+    /// Seconds, and nanoseconds after them.
+    fn mtime(&self) -> Result<(i64, u32), TarError> {
         match self.record("mtime")? {
-            Some(value) => Ok(value),
-            None => self.field("mtime", header::MTIME),
+            Some(seconds) => Ok((seconds, self.records.get(&b"mtime"[..]).map_or(0, |value| nanoseconds(value)))),
+            None => Ok((self.field("mtime", header::MTIME)?, 0)),
         }
     }
+}
+
+/// The fraction of a time, counted from the whole second before it. Digits past the ninth are cut off.
+fn nanoseconds(value: &[u8]) -> u32 {
+    let Some(dot) = value.iter().position(|&byte| byte == b'.') else { return 0 };
+    let digits = value[dot + 1..].iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let fraction = digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    if value.starts_with(b"-") && fraction > 0 { 1_000_000_000 - fraction } else { fraction }
 }
 
 fn numbers_device(block: &Block, offset: u64) -> Result<Device, TarError> {

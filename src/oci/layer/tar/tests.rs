@@ -137,9 +137,31 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
                 Kind::File { .. } => (Kind::File { size: content.len() as u64 }, content),
                 other => (other, Vec::new()),
             };
-            (Entry { path, kind, mode, uid, gid, mtime, xattrs }, content)
+            (Entry { path, kind, mode, uid, gid, mtime, nanoseconds: 0, xattrs }, content)
         },
     )
+}
+
+#[test]
+fn nanoseconds_are_written_where_they_are_wanted() {
+    let split = format!("{}/{}", "p".repeat(90), "n".repeat(90));
+    let times = [(5, 500_000_000), (-2, 250_000_000), (0, 1), (7, 0)];
+    let entries = times.map(|(mtime, nanoseconds)| Entry { mtime, nanoseconds, ..Entry::file(split.clone(), 0) });
+    for (precise, expected) in [(true, times), (false, times.map(|(seconds, _)| (seconds, 0)))] {
+        let mut tar = TarWriter::new(Vec::new());
+        if precise {
+            tar = tar.with_nanoseconds();
+        }
+        for entry in &entries {
+            tar.append_empty(entry).unwrap();
+        }
+        let bytes = tar.finish().unwrap();
+        let mut reader = TarReader::new(&bytes[..], Limits::default());
+        for (mtime, nanoseconds) in expected {
+            let entry = reader.next_entry().unwrap().unwrap();
+            assert_eq!((entry.mtime, entry.nanoseconds, &entry.path[..]), (mtime, nanoseconds, split.as_bytes()));
+        }
+    }
 }
 
 proptest! {
