@@ -228,3 +228,142 @@ impl std::fmt::Debug for Fleet {
         f.debug_list().entries(self.nodes.iter().map(|node| &node.name)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use diag::Code;
+    use llb::{Exec, Graph};
+    use oci::{Digest, Repository};
+
+    use super::*;
+    use crate::{CacheStats, Output, Solved};
+
+    /// An engine that keeps what it was asked, and may be gone.
+    struct Fake {
+        name: &'static str,
+        platforms: Vec<Platform>,
+        gone: Option<Code>,
+        asked: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("gone")]
+    struct Gone(Code);
+
+    impl diag::Reported for Gone {
+        fn diagnostic(&self) -> diag::Diagnostic {
+            diag::Diagnostic::new(self.0, "gone")
+        }
+    }
+
+    #[async_trait]
+    impl Engine for Fake {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+
+        async fn check_usable(&self) -> Result<(), Unavailable> {
+            Ok(())
+        }
+
+        async fn capabilities(&self) -> Result<BTreeSet<Cap>, Unavailable> {
+            Ok(BTreeSet::new())
+        }
+
+        async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
+            Ok(self.platforms.clone())
+        }
+
+        async fn solve(
+            &self,
+            _: SolveRequest,
+            progress: Progress,
+            _: CancellationToken,
+        ) -> Result<SolveOutcome, SolveError> {
+            self.asked.lock().expect("nothing panics").push(self.name);
+            progress.task(TaskId::new("step"), "a step").finish(diag::progress::Outcome::Done);
+            match self.gone {
+                Some(code) => Err(SolveError::Engine(Box::new(Gone(code)))),
+                None => Ok(SolveOutcome { result: Solved::Tree, materials: Vec::new(), cache: CacheStats::default() }),
+            }
+        }
+    }
+
+    /// A request with one step that runs on `platform`.
+    fn request(platform: Platform) -> SolveRequest {
+        let graph = Graph::new(platform);
+        let repository: Repository = "docker.io/library/base".parse().expect("a repository");
+        let rootfs = graph.image(repository, Digest::of("base"));
+        let step = graph.exec(Exec::on(&rootfs, ["true"]));
+        SolveRequest {
+            definition: Arc::new(graph.definition(step.rootfs()).expect("a definition")),
+            platform,
+            contexts: std::collections::BTreeMap::new(),
+            layouts: std::collections::BTreeMap::new(),
+            secrets: std::collections::BTreeMap::new(),
+            agents: std::collections::BTreeMap::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            output: Output::Tree,
+            no_cache: false,
+            source_date_epoch: None,
+        }
+    }
+
+    struct Site {
+        fleet: Fleet,
+        asked: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    fn site(nodes: &[(&'static str, &[Platform], Option<Code>)]) -> Site {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let nodes = nodes.iter().map(|(name, platforms, gone)| {
+            let fake = Fake { name, platforms: platforms.to_vec(), gone: *gone, asked: Arc::clone(&asked) };
+            Node::new(*name, Arc::new(fake), Vec::new())
+        });
+        Site { fleet: Fleet::new(nodes.collect()), asked }
+    }
+
+    impl Site {
+        async fn solve(&self, platform: Platform) -> Result<Vec<&'static str>, SolveError> {
+            let solved = self.fleet.solve(request(platform), Progress::none(), CancellationToken::new()).await;
+            let asked = std::mem::take(&mut *self.asked.lock().expect("nothing panics"));
+            solved.map(|_| asked)
+        }
+    }
+
+    const AMD: Platform = Platform::LINUX_AMD64;
+    const ARM: Platform = Platform::LINUX_ARM64;
+
+    #[tokio::test]
+    async fn steps_go_where_they_run_natively() {
+        let site = site(&[("emulates", &[AMD, ARM], None), ("native", &[ARM], None)]);
+        assert_eq!(site.solve(ARM).await.expect("solves"), ["native"]);
+        assert_eq!(site.solve(AMD).await.expect("solves"), ["emulates"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_done_without() {
+        let lost = Some(diag::codes::engine::CONNECTION_LOST);
+        let site = site(&[("first", &[AMD], lost), ("second", &[AMD], None), ("other", &[ARM], None)]);
+        assert_eq!(site.solve(AMD).await.expect("solves"), ["first", "second"]);
+        let site = super::tests::site(&[("only", &[AMD], lost)]);
+        assert!(matches!(site.solve(AMD).await, Err(SolveError::Engine(_))));
+    }
+
+    #[tokio::test]
+    async fn a_failed_build_is_not_tried_again() {
+        let site = site(&[("first", &[AMD], Some(diag::codes::engine::BUILDER)), ("second", &[AMD], None)]);
+        assert!(matches!(site.solve(AMD).await, Err(SolveError::Engine(_))));
+        assert_eq!(*site.asked.lock().expect("nothing panics"), [] as [&str; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_platform_nobody_runs_is_told() {
+        let site = site(&[("amd", &[AMD], None)]);
+        let error = site.solve(ARM).await.expect_err("nobody runs it").to_string();
+        assert!(error.contains("no node runs steps for linux/arm64: amd runs linux/amd64"), "{error}");
+    }
+}
