@@ -47,6 +47,12 @@ pub(crate) const CHECKS: &[Check] = &[
     ("docker: a daemon that is not there", nobody),
 ];
 
+/// Those that need a registry besides.
+pub(crate) const REGISTRY_NEEDS: &[Capability] =
+    &[Capability::Root, Capability::Docker, Capability::Registry, Capability::Skopeo];
+
+pub(crate) const REGISTRY_CHECKS: &[Check] = &[("docker: a base in a registry keeps its layers", registry_base)];
+
 impl Site {
     pub(crate) fn docker(&self) -> DockerEngine {
         let host = std::env::var("CLAWBUILD_TEST_DOCKER_HOST").expect("CLAWBUILD_TEST_DOCKER_HOST is set");
@@ -55,7 +61,7 @@ impl Site {
 
     fn docker_at(&self, socket: &str) -> DockerEngine {
         let store = self.store("docker");
-        let http = Http::new(HttpSettings { offline: true, ..HttpSettings::default() });
+        let http = Http::new(HttpSettings::default());
         let images = Images::new(Downloader::new(http, store.clone()), ImageSettings::default());
         let threads = NonZeroUsize::new(2).expect("not zero");
         let options = DockerOptions { threads, images, keychain: Keychain::default() };
@@ -88,6 +94,15 @@ fn same(site: &Site, request: SolveRequest) {
     if embedded != docker {
         panic!("{}", difference(site.contents("embedded", &embedded), site.contents("docker", &docker)));
     }
+}
+
+/// Both pull it: the daemon to run steps on it, this side for its blobs.
+fn registry_base() {
+    let site = Site::new();
+    let repository = crate::registries::push(&site, &support::Registry::anonymous(), "docker/base");
+    let embedded = site.solve(&site.embedded(), site.request("made-on-base")).image();
+    let request = SolveRequest { layouts: Default::default(), ..site.request(&format!("made-on {repository}")) };
+    assert_eq!(site.solve(&site.docker(), request).image(), embedded);
 }
 
 fn shell(script: &str) -> [&str; 3] {

@@ -37,5 +37,7 @@ fn main() -> ExitCode {
     let checks = registries::CHECKS.iter().chain(session::REGISTRY_CHECKS);
     let suite = checks.fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
     let suite = dials::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, dials::NEEDS, check));
+    let (checks, needs) = (docker::REGISTRY_CHECKS, docker::REGISTRY_NEEDS);
+    let suite = checks.iter().fold(suite, |suite, &(name, check)| suite.test(name, needs, check));
     docker::CHECKS.iter().fold(suite, |suite, &(name, check)| suite.test(name, docker::NEEDS, check)).run()
 }

@@ -24,7 +24,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// Pushes the base image; gives where it is.
-fn push(site: &Site, registry: &Registry, name: &str) -> String {
+pub(crate) fn push(site: &Site, registry: &Registry, name: &str) -> String {
     let base = site.path("base");
     let manifest = fs::read(base.join("blobs/sha256").join(site.base().hex())).unwrap();
     let descriptor = Descriptor::of(media_type::MANIFEST, &manifest);
