@@ -55,7 +55,8 @@ async fn build_base(
     let epoch = plan.image.epoch.0.to_le_bytes();
     let digest = lowered.definition.digest();
     let identity = output.compression.identity();
-    let key = Key::of([&b"base"[..], digest.as_bytes(), &config, &epoch, identity.as_bytes()]);
+    let key =
+        Key::of([&b"base"[..], engine::RESULTS.as_bytes(), digest.as_bytes(), &config, &epoch, identity.as_bytes()]);
     let store = session.store();
     if let Some(known) = store.record::<KnownBase>(Bucket::Bases, &key)
         && known.blobs.iter().all(|blob| store.blob_size(blob).is_some())

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "the table is the program's result")]
 
+mod buildkit;
 mod debian;
 mod export;
 mod measure;
@@ -19,8 +20,9 @@ use support::{Capability, Cli, require};
 /// A case: its name, and what measures it.
 type Case = (&'static str, fn(&Bench));
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     ("rebuild", rebuild::rebuild),
+    ("buildkit", buildkit::buildkit),
     ("openclaw", rebuild::openclaw),
     ("debian", debian::minbase),
     ("export", export::export),
@@ -44,14 +46,14 @@ impl Bench {
 fn main() {
     // Steps are started through this very program.
     engine::embedded::sandbox::helper_main_if_requested();
-    use Capability::{Archive, Buildah, Docker, Mmdebstrap, Root, Runc, Skopeo};
+    use Capability::{Archive, BuildKit, Buildah, Docker, Mmdebstrap, Root, Runc, Skopeo};
     // Cargo adds `--bench`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = chosen.iter().find(|name| CASES.iter().all(|(case, _)| case != name)) {
         let names: Vec<&str> = CASES.iter().map(|(case, _)| *case).collect();
         panic!("there is no case `{unknown}`, only {}", names.join(", "));
     }
-    require(&[Root, Docker, Buildah, Mmdebstrap, Runc, Skopeo, Archive]).expect("the peers are here");
+    require(&[Root, Docker, BuildKit, Buildah, Mmdebstrap, Runc, Skopeo, Archive]).expect("the peers are here");
     let bench = Bench { cli: Cli::new(env!("CARGO_BIN_EXE_clawbuild")).with_shared_store() };
     for (_, run) in CASES.iter().filter(|(case, _)| chosen.is_empty() || chosen.iter().any(|name| name == case)) {
         run(&bench);

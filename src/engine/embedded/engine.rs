@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use diag::progress::{Outcome, Progress, TaskId};
+use diag::progress::{Event, Outcome, Progress, TaskId};
 use futures::future::join_all;
 use llb::{Cap, Op, SourceOp};
 use oci::{Digest, Platform};
@@ -81,6 +81,11 @@ impl Engine for Embedded {
         cancel: CancellationToken,
     ) -> Result<SolveOutcome, SolveError> {
         MissingCapability::check(NAME, &request.definition, &Self::caps())?;
+        if !request.cache_from.is_empty() || !request.cache_to.is_empty() {
+            let message =
+                "the embedded engine has its store and no other cache: `--cache-from` and `--cache-to` do nothing";
+            progress.emit(Event::Warning { task: None, message: message.to_owned() });
+        }
         let contexts = self.scan(&request).await?;
         let materials = Material::of(&request.definition, |vertex, _| contexts[&vertex.digest()].digest());
         let wish = cancel.clone();

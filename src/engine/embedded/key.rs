@@ -58,7 +58,8 @@ pub(crate) fn identity(op: &Digest, trees: &[Chain]) -> Key {
 }
 
 fn keyed(kind: &str, op: &Digest, inputs: impl Iterator<Item = String>) -> Key {
-    let parts: Vec<String> = [kind.to_owned(), op.to_string()].into_iter().chain(inputs).collect();
+    let known = [crate::RESULTS.to_owned(), kind.to_owned(), op.to_string()];
+    let parts: Vec<String> = known.into_iter().chain(inputs).collect();
     Key::of(parts.iter().map(String::as_bytes))
 }
 
