@@ -20,7 +20,7 @@ pub(crate) fn buildkit(bench: &Bench) {
     let ours = || bench.clawbuild(["--quiet", "./recipe.toml", "--builder", daemon.address()]);
     let embedded = || bench.clawbuild(["--quiet", "./recipe.toml"]);
     succeed(&mut embedded());
-    let peer = Peer::new(&bench, &directory, &daemon);
+    let peer = Peer::new(&bench, &directory, &directory.join("source"), &daemon);
     for mut command in [ours(), peer.command()] {
         succeed(&mut command);
     }
@@ -58,7 +58,7 @@ fn context(bench: &Bench, daemon: &BuildKit) {
     let ours = || bench.clawbuild(["--quiet", "./recipe.toml", "--builder", daemon.address()]);
     let embedded = || bench.clawbuild(["--quiet", "./recipe.toml"]);
     succeed(&mut embedded());
-    let peer = Peer::new(&bench, &directory, daemon);
+    let peer = Peer::new(&bench, &directory, &directory, daemon);
     let find = || {
         let mut command = Command::new("find");
         command.arg(directory.join("files")).args(["-size", "+1000k"]);
@@ -103,31 +103,34 @@ command = ["/bin/true"]
 struct Peer {
     definition: PathBuf,
     directory: PathBuf,
+    source: PathBuf,
     store: PathBuf,
     output: PathBuf,
     address: String,
 }
 
 impl Peer {
-    fn new(bench: &Bench, directory: &Path, daemon: &BuildKit) -> Self {
+    fn new(bench: &Bench, directory: &Path, source: &Path, daemon: &BuildKit) -> Self {
         let definition = directory.with_extension("llb");
         let output = bench.clawbuild(["graph", "./recipe.toml", "--format", "llb"]).output().expect("it runs");
         assert!(output.status.success(), "the graph is printed");
         fs::write(&definition, output.stdout).expect("the scratch directory is writable");
         let (output, store) = (directory.with_extension("out"), bench.cli.store().to_owned());
-        Self { definition, directory: directory.to_owned(), store, output, address: daemon.address().to_owned() }
+        let (directory, source) = (directory.to_owned(), source.to_owned());
+        Self { definition, directory, source, store, output, address: daemon.address().to_owned() }
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(tool("buildctl"));
+        // It reads the definition from its standard input.
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" <'{}'", self.definition.display())]).arg(tool("buildctl"));
         command.args(["--addr", &self.address, "build", "--progress", "quiet"]);
         let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("base/init");
-        for (name, directory) in [("recipe", &self.directory), ("source", &self.directory), ("init", &init)] {
+        for (name, directory) in [("recipe", &self.directory), ("source", &self.source), ("init", &init)] {
             command.arg("--local").arg(format!("{name}={}", directory.display()));
         }
         command.arg("--oci-layout").arg(format!("clawbuild={}", self.store.display()));
         command.arg("--output").arg(format!("type=oci,tar=false,dest={}", self.output.display()));
-        command.stdin(fs::File::open(&self.definition).expect("the definition was written"));
         command
     }
 }
