@@ -183,13 +183,11 @@ async fn attempt(
         exported.push(crate::pipeline::export(session, &product, &name, output, &request.options.solve).await?);
     }
     let pushed = if request.push {
-        {
-            let mut destinations = name.destinations()?;
-            if request.by_digest {
-                destinations.iter_mut().for_each(|(_, tags)| tags.clear());
-            }
-            push_image(session, product.root().clone(), &destinations, request.insecure).await?
+        let mut destinations = name.destinations()?;
+        if request.by_digest {
+            destinations.iter_mut().for_each(|(_, tags)| tags.clear());
         }
+        push_image(session, product.root().clone(), &destinations, request.insecure).await?
     } else {
         Vec::new()
     };

@@ -41,6 +41,16 @@ pub(crate) fn print(finished: &[Finished], as_json: bool, printer: &Printer) {
     }
 }
 
+/// Prints what registries now hold.
+pub(crate) fn report_pushed(pushed: &[Pushed], as_json: bool, printer: &Printer) {
+    if as_json {
+        let rows: Vec<_> = pushed.iter().map(Pushed::to_json).collect();
+        printer.data(format_args!("{:#}\n", serde_json::Value::Array(rows)));
+    } else {
+        pushed.iter().for_each(|pushed| printer.data(format_args!("{pushed}\n")));
+    }
+}
+
 fn metadata(one: &Finished) -> ProductMetadata {
     ProductMetadata::new(&one.product, &one.name, &one.exported, &one.pushed)
 }

@@ -2,7 +2,7 @@
 
 use super::arguments::Publish;
 use crate::cli::Failure;
-use crate::pipeline::{Locking, PublishOptions, Pushed, ensure_locked, publish as publish_recipes};
+use crate::pipeline::{Locking, PublishOptions, ensure_locked, publish as publish_recipes};
 use crate::settings::Settings;
 use crate::ui::Printer;
 use crate::workspace::{LoadedRecipe, Target, Workspace};
@@ -40,11 +40,6 @@ pub(crate) fn publish(settings: &Settings, arguments: &Publish, printer: &Printe
         changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
         publish_recipes(session, &workspace, &loaded, lock, &options).await
     })?;
-    if arguments.json {
-        let rows: Vec<_> = pushed.iter().map(Pushed::to_json).collect();
-        printer.data(format_args!("{:#}\n", serde_json::Value::Array(rows)));
-    } else {
-        pushed.iter().for_each(|pushed| printer.data(format_args!("{pushed}\n")));
-    }
+    super::output::report_pushed(&pushed, arguments.json, printer);
     Ok(())
 }

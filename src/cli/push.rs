@@ -43,12 +43,7 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
             push_image(session, built.image.manifest.clone(), &name.destinations()?, insecure).await
         })?
     };
-    if arguments.json {
-        let rows: Vec<_> = pushed.iter().map(crate::pipeline::Pushed::to_json).collect();
-        printer.data(format_args!("{:#}\n", serde_json::Value::Array(rows)));
-    } else {
-        pushed.iter().for_each(|pushed| printer.data(format_args!("{pushed}\n")));
-    }
+    super::output::report_pushed(&pushed, arguments.json, printer);
     Ok(())
 }
 

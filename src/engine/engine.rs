@@ -61,6 +61,16 @@ pub struct Unavailable {
     pub fix: Vec<String>,
 }
 
+impl Unavailable {
+    /// The engine cannot be used for what this diagnostic says: its kind, words and help are kept.
+    #[must_use]
+    pub fn of(engine: &'static str, diagnostic: Diagnostic) -> Self {
+        let Diagnostic { code, message, causes, help, .. } = diagnostic;
+        let why = std::iter::once(message).chain(causes).collect::<Vec<_>>().join(": ");
+        Self { engine, code, why, fix: help }
+    }
+}
+
 impl Reported for Unavailable {
     fn diagnostic(&self) -> Diagnostic {
         let diagnostic = Diagnostic::new(self.code, self.to_string());

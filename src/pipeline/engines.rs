@@ -54,7 +54,7 @@ impl Wish {
 pub struct EngineSettings {
     /// `--engine`.
     pub wish: Wish,
-    /// `--builder`, or else `BUILDKIT_HOST`.
+    /// `--builder`, or else `BUILDKIT_HOST`; none where the wish is for an engine that has no builders.
     pub builders: Vec<BuilderArgument>,
 }
 
@@ -118,11 +118,7 @@ impl Client {
     ) -> Result<Arc<dyn Engine>, Failure> {
         let environment = Environment::of_process();
         let engine = match (settings.wish, &settings.builders[..]) {
-            (Wish::Docker, []) => self.engine(Reach::Docker(environment.docker()?.endpoint)),
-            (Wish::Docker, [_, ..]) => {
-                let message = "`--engine docker` and `--builder` ask for different engines";
-                return Err(Diagnostic::new(codes::cli::USAGE, message).help("leave one of them out").into());
-            }
+            (Wish::Docker, _) => self.engine(Reach::Docker(environment.docker()?.endpoint)),
             (Wish::BuildKit, []) => self.fleet(default_builder(&environment)?)?,
             (_, []) => self.docker_instead(&environment, why_not_here).await?,
             (_, builders) => {

@@ -81,6 +81,11 @@ fn engine(global: &crate::cli::Global, variables: &Variables) -> Result<EngineSe
                 .help("engines are auto, embedded, docker and buildkit")
         })?,
     };
+    if let (Wish::Docker | Wish::Embedded, [_, ..]) = (wish, &global.builder[..]) {
+        let name = if wish == Wish::Docker { "docker" } else { "embedded" };
+        let message = format!("`--engine {name}` and `--builder` ask for different engines");
+        return Err(Diagnostic::new(codes::cli::USAGE, message).help("leave one of them out").into());
+    }
     let named = match (&global.builder[..], wish) {
         ([], Wish::Any | Wish::BuildKit) => variables.buildkit_host.as_slice(),
         (builders, _) => builders,

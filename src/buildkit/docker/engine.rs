@@ -190,7 +190,5 @@ impl Engine for DockerEngine {
 }
 
 fn unavailable(diagnostic: Diagnostic) -> Unavailable {
-    let Diagnostic { code, message, causes, help, .. } = diagnostic;
-    let why = std::iter::once(message).chain(causes).collect::<Vec<_>>().join(": ");
-    Unavailable { engine: NAME, code, why, fix: help }
+    Unavailable::of(NAME, diagnostic)
 }
