@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::manifest::{ConfigFile, Override, Overwrite};
+use crate::manifest::{ConfigFile, Override, Overwrite, SECRET_MODE};
 use crate::render;
 use crate::sys::{file, say, Errno};
 use crate::value::Value;
@@ -23,6 +23,8 @@ pub(crate) enum Rendered {
         text: String,
         /// How many overrides went into it.
         overridden: usize,
+        /// The mode it is to have.
+        mode: u32,
     },
     /// What it holds already.
     Kept,
@@ -45,14 +47,22 @@ pub(crate) fn render(config: &ConfigFile, environment: &Environment) -> Result<R
     };
     render::check(config.format, &text).map_err(|error| problem(source, error.describe(&[])))?;
     let mut overridden = 0;
+    // What an earlier start put into a file that is kept may have been secret.
+    let mut mode = match existing.and_then(|path| file::status(path, true).ok()) {
+        Some(status) => config.mode & status.mode,
+        None => config.mode,
+    };
     for entry in config.overrides.iter().filter(|entry| !entry.key.is_empty()) {
         if let Some(value) = value(entry, environment)? {
             text = render::set(config.format, &text, &entry.key, &value)
                 .map_err(|error| Failure::Variable { name: entry.env.clone(), problem: error.describe(&entry.key) })?;
             overridden += 1;
+            if entry.secret || environment.is_from_file(&entry.env) {
+                mode = SECRET_MODE;
+            }
         }
     }
-    Ok(Rendered::Text { text, overridden })
+    Ok(Rendered::Text { text, overridden, mode })
 }
 
 /// The override's value, if its variable has one.
@@ -94,8 +104,8 @@ pub(crate) fn install(config: &ConfigFile, environment: &Environment) -> Result<
     }
     match render(config, environment)? {
         Rendered::Kept => Ok(()),
-        Rendered::Text { text, .. } => {
-            write(&config.path, &text).map_err(|error| problem(&config.path, error.to_string()))
+        Rendered::Text { text, mode, .. } => {
+            write(&config.path, &text, mode).map_err(|error| problem(&config.path, error.to_string()))
         }
     }
 }
@@ -116,8 +126,8 @@ fn is_mount_point(path: &str) -> bool {
     lines.any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(path.as_bytes()))
 }
 
-/// Writes a file that only its owner may read, by way of a temporary one beside it.
-fn write(path: &str, text: &str) -> Result<(), Errno> {
+/// Writes a file by way of a temporary one beside it.
+fn write(path: &str, text: &str, mode: u32) -> Result<(), Errno> {
     if let Some(directory) = file::parent(path) {
         file::make_dirs(directory, 0o700)?;
     }
@@ -126,7 +136,7 @@ fn write(path: &str, text: &str) -> Result<(), Errno> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(error) => return Err(error),
     }
-    let written = file::write_new(&temporary, text.as_bytes(), 0o600).and_then(|()| file::rename(&temporary, path));
+    let written = file::write_new(&temporary, text.as_bytes(), mode).and_then(|()| file::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to tell; the temporary file may not even be there.
         let _ = file::remove(&temporary);

@@ -116,6 +116,35 @@ fn a_default_that_is_not_in_its_format_is_named() {
     assert!(scene.install(&[]).unwrap_err().contains("default.json5: "));
 }
 
+/// Others may read a file if the manifest says so, but not once a secret went into it.
+#[test]
+fn a_file_with_a_secret_is_its_owners_alone() {
+    let scene = Scene::new("mode");
+    let (dir, secrets) = (scene.dir.display(), scene.dir.join("secrets"));
+    let install = |path: &str, overwrite: &str| {
+        let manifest = format!(
+            r#"{{"version": 1, "command": ["a"], "secrets_dir": "{}", "config": [{{
+                "path": "{dir}/{path}", "format": "env", "mode": "0644", "overwrite": "{overwrite}",
+                "overrides": [{{ "env": "TOKEN", "key": ["TOKEN"] }}] }}]}}"#,
+            secrets.display()
+        );
+        let manifest = Manifest::parse(&manifest).unwrap();
+        let environment = Environment::of([].into_iter()).gather(&manifest).unwrap();
+        super::install(&manifest.config[0], &environment).unwrap();
+        let mode = fs::metadata(scene.dir.join(path)).unwrap().permissions().mode() & 0o7777;
+        (mode, fs::read_to_string(scene.dir.join(path)).unwrap())
+    };
+    assert_eq!(install("a", "always"), (0o644, String::new()));
+    fs::create_dir(&secrets).unwrap();
+    fs::write(secrets.join("token"), "hunter2\n").unwrap();
+    assert_eq!(install("a", "always"), (0o600, "TOKEN=hunter2\n".to_owned()));
+    assert_eq!(install("b", "merge"), (0o600, "TOKEN=hunter2\n".to_owned()));
+    // The secret is not mounted any more. What keeps it keeps it from others.
+    fs::remove_file(secrets.join("token")).unwrap();
+    assert_eq!(install("b", "merge"), (0o600, "TOKEN=hunter2\n".to_owned()));
+    assert_eq!(install("a", "always"), (0o644, String::new()));
+}
+
 /// A write that cannot finish leaves the file of before, whole.
 #[test]
 fn a_failed_write_changes_nothing() {

@@ -69,6 +69,16 @@ impl Environment {
         Ok(environment)
     }
 
+    /// The same with these variables set, whatever they were.
+    pub(crate) fn with(&self, pairs: &[(String, String)]) -> Self {
+        let mut environment = self.clone();
+        for (name, value) in pairs {
+            environment.variables.insert(name.as_bytes().to_vec(), value.as_bytes().to_vec());
+            environment.from_files.remove(name);
+        }
+        environment
+    }
+
     /// Gives `HOME` a value that makes sense. Container engines set it to `/` for users without an account.
     fn settle_home(&mut self, manifest: &Manifest) {
         let given = self.get("HOME").is_some_and(|home| home != b"/");

@@ -45,8 +45,6 @@ pub(crate) enum Failure {
         /// The reason.
         source: Errno,
     },
-    /// The probe says that the container does not work.
-    Unhealthy(String),
 }
 
 impl Failure {
@@ -59,7 +57,6 @@ impl Failure {
     /// The exit status, from `sysexits.h` and, for programs that do not start, from the shell.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Unhealthy(_) => 1,
             Self::Usage(_) => 64,
             Self::System { .. } => 71,
             Self::Manifest { .. } | Self::Variable { .. } | Self::Config { .. } => 78,
@@ -79,7 +76,6 @@ impl fmt::Display for Failure {
             Self::Variable { name, problem } => write!(f, "{name}: {problem}"),
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::Start { program, source } => write!(f, "cannot start `{program}`: {source}"),
-            Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
         }
     }
 }

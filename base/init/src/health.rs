@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::str;
 use core::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::signal::Signal;
 use crate::sys::process::{self, Streams};
 use crate::sys::socket::Connection;
 use crate::sys::time::Instant;
-use crate::sys::{wait, Errno};
+use crate::sys::{say, wait, Errno};
 
 /// How many bytes of an answer are read in search of its status line.
 const MAX_STATUS_LINE: usize = 1024;
@@ -20,13 +21,43 @@ const MAX_STATUS_LINE: usize = 1024;
 /// How long to wait between two looks at a program that has not ended.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What is asked, and with which variables.
+pub(crate) struct Question<'a> {
+    /// The process of several that is asked.
+    pub(crate) name: Option<&'a str>,
+    pub(crate) health: &'a Health,
+    pub(crate) environment: Environment,
+}
+
+/// Asks everything at once, so that it takes no longer than the slowest answer. Says what does not work.
+///
+/// # Errors
+/// There are no processes left to ask with.
+pub(crate) fn all_well(questions: &[Question<'_>]) -> Result<bool, Failure> {
+    let ask = |question: &Question<'_>| match probe(question.health, &question.environment) {
+        Ok(()) => true,
+        Err(reason) => {
+            let name = question.name.map(|name| format!("{name}: ")).unwrap_or_default();
+            say(format_args!("unhealthy: {name}{reason}"));
+            false
+        }
+    };
+    if let [only] = questions {
+        return Ok(ask(only));
+    }
+    let ask = |question: &Question<'_>| process::fork(|| u8::from(!ask(question)));
+    let asked = questions.iter().map(ask).collect::<Result<Vec<_>, _>>().map_err(Failure::system("ask"))?;
+    let ended = asked.into_iter().map(process::wait_for).collect::<Result<Vec<_>, _>>();
+    Ok(ended.map_err(Failure::system("wait for answers"))?.iter().all(|ended| ended.code() == 0))
+}
+
 /// Asks once.
 ///
 /// # Errors
-/// It does not work, or says so, or does not answer in time.
-pub(crate) fn probe(health: &Health, environment: &Environment) -> Result<(), Failure> {
+/// Why it is taken not to work: it says so, or does not answer, or not in time.
+pub(crate) fn probe(health: &Health, environment: &Environment) -> Result<(), String> {
     let deadline = Instant::now().after(health.timeout);
-    let result = match &health.probe {
+    match &health.probe {
         Probe::Http { port, port_env, path } => {
             let changed = port_env.as_deref().and_then(|name| environment.get(name));
             let changed = changed.and_then(|port| str::from_utf8(port).ok()?.trim().parse().ok());
@@ -36,8 +67,7 @@ pub(crate) fn probe(health: &Health, environment: &Environment) -> Result<(), Fa
         Probe::Unix(path) => {
             Connection::to_path(path, deadline).map(drop).map_err(|error| format!("cannot connect to {path}: {error}"))
         }
-    };
-    result.map_err(Failure::Unhealthy)
+    }
 }
 
 fn http(port: u16, path: &str, deadline: Instant) -> Result<(), String> {
@@ -81,7 +111,7 @@ fn parse_status(answer: &[u8]) -> Option<u16> {
 
 fn exec(command: &[String], environment: &Environment, deadline: Instant) -> Result<(), String> {
     let program = command.first().map(String::as_str).unwrap_or_default();
-    let started = process::start(command, environment, Streams::Inherited)
+    let started = process::start(command, environment, None, Streams::Inherited)
         .map_err(|error| format!("cannot start `{program}`: {error}"))?;
     loop {
         match process::reap_one(started.pid) {

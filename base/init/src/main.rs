@@ -20,6 +20,7 @@ mod identity;
 mod json;
 mod lines;
 mod manifest;
+mod readiness;
 mod render;
 mod signal;
 mod supervisor;
@@ -34,8 +35,8 @@ use alloc::vec::Vec;
 
 use environment::Environment;
 use failure::Failure;
-use manifest::{Manifest, OnExit, Process};
-use supervisor::Stop;
+use health::Question;
+use manifest::{Manifest, Process};
 use sys::{print, say};
 
 /// What the program is called with.
@@ -100,12 +101,16 @@ fn load(given: &Environment) -> Result<Manifest, Failure> {
 
 fn health(given: Environment) -> Result<u8, Failure> {
     let manifest = load(&given)?;
-    let Some(probe) = &manifest.health else {
-        return Ok(0);
-    };
-    // A secret that only root could read is no reason to be unhealthy: the first process had it.
+    // A secret that only root could read is no reason to be unhealthy: the processes had it.
     let environment = given.clone().gather(&manifest).unwrap_or(given);
-    health::probe(probe, &environment).map(|()| 0)
+    let of_container = manifest.health.iter();
+    let of_container = of_container.map(|health| Question { name: None, health, environment: environment.clone() });
+    let of_processes = manifest.processes.iter().filter_map(|process| {
+        let environment = environment.with(&process.env);
+        process.health.as_ref().map(|health| Question { name: Some(&process.name), health, environment })
+    });
+    let questions: Vec<Question<'_>> = of_container.chain(of_processes).collect();
+    Ok(u8::from(!health::all_well(&questions)?))
 }
 
 fn start(command: &[&str], given: Environment) -> Result<u8, Failure> {
@@ -118,10 +123,10 @@ fn start(command: &[&str], given: Environment) -> Result<u8, Failure> {
     for config in &manifest.config {
         config::install(config, &environment)?;
     }
-    supervisor::run(&processes, &environment, Stop { signal: manifest.stop_signal, timeout: manifest.stop_timeout })
+    supervisor::run(&processes, &environment, manifest.stop)
 }
 
-/// What runs: the manifest's processes, the first of them with further options, or a command in their place.
+/// What runs: the manifest's processes, the main one with further options, or a command in their place.
 fn processes(manifest: &Manifest, command: &[&str]) -> Result<Vec<Process>, Failure> {
     let mut processes = manifest.processes.clone();
     let Some(first) = command.first() else {
@@ -132,10 +137,11 @@ fn processes(manifest: &Manifest, command: &[&str]) -> Result<Vec<Process>, Fail
     }
     let command = command.iter().map(|arg| (*arg).to_owned());
     if first.starts_with('-') {
-        processes.first_mut().expect("a manifest has a process").command.extend(command);
+        let main = processes.iter_mut().find(|process| process.is_main);
+        main.expect("a manifest has a main process").command.extend(command);
         return Ok(processes);
     }
-    Ok(vec![Process { name: "main".to_owned(), command: command.collect(), on_exit: OnExit::Stop }])
+    Ok(vec![Process::only(command.collect(), manifest.stop)])
 }
 
 /// Renders everything and writes nothing. Says what would be written, values excepted.

@@ -50,6 +50,8 @@ impl Drop for Fd {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Status {
     pub(crate) is_dir: bool,
+    /// Its permissions.
+    pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// Of the file system it is in.
@@ -85,9 +87,15 @@ fn open(path: &str, flags: i32, mode: u32) -> Result<Fd, Errno> {
     Ok(Fd::new(number))
 }
 
-/// Opens the file that is always empty.
+/// Opens the file that is always empty, to read and to write.
 pub(crate) fn open_null() -> Result<Fd, Errno> {
-    open("/dev/null", 0, 0)
+    const O_RDWR: i32 = 0o2;
+    open("/dev/null", O_RDWR, 0)
+}
+
+/// Opens a directory, to go there or to look into it. A link in its place is followed.
+pub(crate) fn open_directory(path: &str) -> Result<Fd, Errno> {
+    open(path, arch::O_DIRECTORY, 0)
 }
 
 /// Reads a file whole. Gives `None` if it holds more than `limit` bytes.
@@ -181,7 +189,13 @@ pub(crate) fn status(path: &str, follow: bool) -> Result<Status, Errno> {
         call_with_addresses(arch::STATX, [argument(AT_FDCWD), address(path.as_ptr()), flags, STATX_WANTED, target])?
     };
     let [major, minor] = status.device;
-    Ok(Status { is_dir: status.mode & S_IFMT == S_IFDIR, uid: status.uid, gid: status.gid, device: (major, minor) })
+    Ok(Status {
+        is_dir: status.mode & S_IFMT == S_IFDIR,
+        mode: u32::from(status.mode & !S_IFMT),
+        uid: status.uid,
+        gid: status.gid,
+        device: (major, minor),
+    })
 }
 
 /// Whether something is at `path`.

@@ -4,6 +4,7 @@ pub(in crate::sys) const IOCTL: usize = 29;
 pub(in crate::sys) const DUP3: usize = 24;
 pub(in crate::sys) const MKDIRAT: usize = 34;
 pub(in crate::sys) const UNLINKAT: usize = 35;
+pub(in crate::sys) const FCHDIR: usize = 50;
 pub(in crate::sys) const FCHOWNAT: usize = 54;
 pub(in crate::sys) const OPENAT: usize = 56;
 pub(in crate::sys) const CLOSE: usize = 57;

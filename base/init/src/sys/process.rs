@@ -57,27 +57,42 @@ impl fmt::Display for Ended {
 pub(crate) enum Streams {
     /// It has this program's.
     Inherited,
+    /// Its input is empty, and nobody reads its outputs.
+    Silent,
     /// Its input is empty, and its outputs can be read here.
     Captured,
 }
 
-/// Starts a program in a process group of its own.
+/// Starts a program in a process group of its own, in `directory` or else where this program is.
 ///
 /// # Errors
 /// The program is not there or cannot be executed, or there are no processes left.
-pub(crate) fn start(command: &[String], environment: &Environment, streams: Streams) -> Result<Started, Errno> {
+pub(crate) fn start(
+    command: &[String],
+    environment: &Environment,
+    directory: Option<&Fd>,
+    streams: Streams,
+) -> Result<Started, Errno> {
     // Everything is made ready first: between the two calls that make a process of it, nothing may be allocated.
     let image = Image::new(command, environment)?;
-    let outputs = match streams {
+    let null = match streams {
         Streams::Inherited => None,
-        Streams::Captured => Some(((pipe()?, pipe()?), super::file::open_null()?)),
+        Streams::Silent | Streams::Captured => Some(super::file::open_null()?),
+    };
+    let outputs = match streams {
+        Streams::Inherited | Streams::Silent => None,
+        Streams::Captured => Some((pipe()?, pipe()?)),
     };
     let (told, tell) = pipe()?;
     // SAFETY: the new process has its own copy of everything, and does nothing but run `become_program` on it.
     let pid = unsafe { call_with_addresses(arch::CLONE, [argument(Signal::CHLD.number()), 0, 0, 0, 0])? };
     if pid == 0 {
-        let streams = outputs.as_ref().map(|((out, err), input)| [input.number(), out.1.number(), err.1.number()]);
-        let error = become_program(&image, streams);
+        let null = null.as_ref().map(Fd::number);
+        let [out, err] = match &outputs {
+            Some((out, err)) => [Some(out.1.number()), Some(err.1.number())],
+            None => [null, null],
+        };
+        let error = become_program(&image, directory.map(Fd::number), [null, out, err]);
         // Both calls may fail only where the parent is gone, and nobody is left to tell.
         let _ = super::file::write_all(tell.number(), &error.number().to_ne_bytes());
         let _ = call(arch::EXIT_GROUP, [127]);
@@ -96,7 +111,28 @@ pub(crate) fn start(command: &[String], environment: &Environment, streams: Stre
         let _ = wait_for(pid);
         return Err(Errno::new(usize::from_ne_bytes(error)));
     }
-    Ok(Started { pid, outputs: outputs.map(|((out, err), _)| (out.0, err.0)) })
+    Ok(Started { pid, outputs: outputs.map(|(out, err)| (out.0, err.0)) })
+}
+
+/// Does `work` in a process and process group of its own, which ends with the status it gives. The process has a copy of
+/// all there is, and no other thread than this one.
+///
+/// # Errors
+/// There are no processes left.
+pub(crate) fn fork(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
+    // SAFETY: the new process has its own copy of everything, and does nothing but `work`.
+    let pid = unsafe { call_with_addresses(arch::CLONE, [argument(Signal::CHLD.number()), 0, 0, 0, 0])? };
+    if pid == 0 {
+        // Neither can fail here, and a failure would leave a process that works all the same.
+        let _ = call(arch::SETPGID, [0, 0]).and(signals::reset().map(|()| 0));
+        let status = work();
+        loop {
+            let _ = call(arch::EXIT_GROUP, [argument(status)]);
+        }
+    }
+    // Both do it, since it has to be done before either goes on. Who is second is refused.
+    let _ = call(arch::SETPGID, [pid, pid]);
+    Ok(Pid(small(pid)))
 }
 
 /// A program, its arguments and environment, as the kernel takes them.
@@ -136,17 +172,22 @@ impl Image {
 }
 
 /// Makes this process the program. Comes back only when that cannot be.
-fn become_program(image: &Image, streams: Option<[i32; 3]>) -> Errno {
-    match prepare(streams) {
+fn become_program(image: &Image, directory: Option<i32>, streams: [Option<i32>; 3]) -> Errno {
+    match prepare(directory, streams) {
         Ok(()) => execute(image),
         Err(error) => error,
     }
 }
 
-fn prepare(streams: Option<[i32; 3]>) -> Result<(), Errno> {
+fn prepare(directory: Option<i32>, streams: [Option<i32>; 3]) -> Result<(), Errno> {
     call(arch::SETPGID, [0, 0])?;
-    for (from, to) in streams.iter().flatten().zip(0..) {
-        call(arch::DUP3, [argument(*from), to, 0])?;
+    if let Some(directory) = directory {
+        call(arch::FCHDIR, [argument(directory)])?;
+    }
+    for (from, to) in streams.into_iter().zip(0..) {
+        if let Some(from) = from {
+            call(arch::DUP3, [argument(from), to, 0])?;
+        }
     }
     signals::reset()
 }
@@ -283,6 +324,7 @@ mod tests {
         let started = start(
             &command(&["sh", "-c", script, "sh", "x y"]),
             &environment(&[("A", "b c"), ("PATH", "/no:/bin")]),
+            None,
             Streams::Captured,
         )
         .unwrap();
@@ -295,6 +337,22 @@ mod tests {
     }
 
     #[test]
+    fn a_program_starts_where_it_is_told_to() {
+        let usr = super::super::file::open_directory("/usr").unwrap();
+        let pwd = command(&["/bin/sh", "-c", "pwd"]);
+        let started = start(&pwd, &environment(&[]), Some(&usr), Streams::Captured).unwrap();
+        assert_eq!(everything(&started.outputs.unwrap().0), b"/usr\n");
+        assert_eq!(wait_for(started.pid).unwrap().code(), 0);
+    }
+
+    #[test]
+    fn a_copy_of_the_process_gives_its_status() {
+        let here = call(arch::GETPID, []);
+        let pid = fork(|| if call(arch::GETPID, []) == here { 1 } else { 7 }).unwrap();
+        assert_eq!(wait_for(pid).unwrap().code(), 7);
+    }
+
+    #[test]
     fn a_program_that_cannot_start_says_why() {
         let dir = std::env::temp_dir();
         let name = alloc::format!("claw-init-no-program-{}", std::process::id());
@@ -302,7 +360,7 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         let in_dir = alloc::format!("{}:/no", dir.display());
         let start = |program: &str, path: &str| {
-            start(&command(&[program]), &environment(&[("PATH", path)]), Streams::Inherited)
+            start(&command(&[program]), &environment(&[("PATH", path)]), None, Streams::Inherited)
         };
         assert_eq!(start("/no/such", "/bin").unwrap_err(), Errno::ENOENT);
         assert_eq!(start("no-such", "/bin:/etc/passwd").unwrap_err(), Errno::ENOENT);
@@ -314,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_as_a_shell_tells_it() {
-        let started = start(&command(&["/bin/sh", "-c", "kill -9 $$"]), &environment(&[]), Streams::Inherited).unwrap();
+        let kill = command(&["/bin/sh", "-c", "kill -9 $$"]);
+        let started = start(&kill, &environment(&[]), None, Streams::Silent).unwrap();
         let ended = wait_for(started.pid).unwrap();
         assert_eq!((ended.code(), alloc::format!("{ended}").as_str()), (137, "signal SIGKILL"));
     }

@@ -42,6 +42,7 @@ pub(super) const EXECVE: usize = 59;
 pub(super) const WAIT4: usize = 61;
 pub(super) const KILL: usize = 62;
 pub(super) const FSYNC: usize = 74;
+pub(super) const FCHDIR: usize = 81;
 pub(super) const SETUID: usize = 105;
 pub(super) const SETGID: usize = 106;
 pub(super) const GETEUID: usize = 107;

@@ -3,21 +3,24 @@
 //! The file is strict JSON. Unknown keys are errors, so a manifest never asks for what this program would silently not do.
 //! README.md beside this crate describes every key.
 
+mod fields;
+mod process;
+
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
-use core::str::FromStr;
 use core::time::Duration;
 
 use crate::failure::Failure;
-use crate::json::{self, Dialect, Node, Shape};
+use crate::json::{self, Dialect};
 use crate::render::Format;
 use crate::signal::Signal;
 use crate::sys;
 use crate::value::Kind;
+use fields::{is_variable, Entry, Fields};
+pub(crate) use process::{Process, Ready, Restart};
 
 /// Where the manifest is unless told otherwise.
 pub(crate) const DEFAULT_PATH: &str = "/etc/claw/init.json";
@@ -27,6 +30,8 @@ const VERSION: u64 = 1;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a probe may take when the manifest does not say.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The mode of files that hold secrets, and of all others where the manifest does not say.
+pub(crate) const SECRET_MODE: u32 = 0o600;
 /// How large a manifest may be, in bytes.
 const MAX_SIZE: usize = 1 << 20;
 
@@ -43,13 +48,11 @@ pub(crate) struct Manifest {
     pub(crate) volumes: Vec<Volume>,
     /// Configuration files to render.
     pub(crate) config: Vec<ConfigFile>,
-    /// What runs. Never empty.
+    /// What runs. Exactly one is the main one.
     pub(crate) processes: Vec<Process>,
-    /// How they are asked to end.
-    pub(crate) stop_signal: Signal,
-    /// How long they have for it.
-    pub(crate) stop_timeout: Duration,
-    /// How to tell that the container works.
+    /// How everything is ended.
+    pub(crate) stop: Stop,
+    /// How to tell that the container works, besides what is known of each process.
     pub(crate) health: Option<Health>,
 }
 
@@ -81,6 +84,8 @@ pub(crate) struct ConfigFile {
     pub(crate) path: String,
     pub(crate) format: Format,
     pub(crate) overwrite: Overwrite,
+    /// The mode it is written with, unless a secret went into it.
+    pub(crate) mode: u32,
     /// In the order in which they are applied.
     pub(crate) overrides: Vec<Override>,
 }
@@ -108,30 +113,16 @@ pub(crate) struct Override {
     pub(crate) secret: bool,
 }
 
-/// A program to run.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Process {
-    /// Its name in messages and before the lines of its output.
-    pub(crate) name: String,
-    /// Program and arguments. Never empty.
-    pub(crate) command: Vec<String>,
-    pub(crate) on_exit: OnExit,
-}
-
-/// What the end of a process leads to.
+/// How processes are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnExit {
-    /// All others are stopped, and its status is the container's.
-    Stop,
-    /// It is started again.
-    Restart,
-    /// It is started again if it failed; otherwise nothing happens.
-    RestartOnFailure,
-    /// Nothing.
-    Ignore,
+pub(crate) struct Stop {
+    /// The signal that asks them to.
+    pub(crate) signal: Signal,
+    /// How long they have before they are killed.
+    pub(crate) timeout: Duration,
 }
 
-/// How to tell that the container works.
+/// How to tell that something works.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Health {
     pub(crate) probe: Probe,
@@ -178,22 +169,25 @@ impl Manifest {
                 "version {version} of the manifest is not known; this claw-init reads version {VERSION}"
             ));
         }
+        let stop = Stop {
+            signal: root.optional("stop_signal").map_or(Ok(Signal::TERM), signal)?,
+            timeout: root.optional("stop_timeout_ms").map_or(Ok(STOP_TIMEOUT), Entry::millis)?,
+        };
         let manifest = Self {
             user: root.optional("user").map(user).transpose()?,
             env: root.optional("env").map_or(Ok(Vec::new()), pairs)?,
             secrets_dir: root.optional("secrets_dir").map_or(Ok("/run/secrets".to_owned()), Entry::path)?,
             volumes: root.optional("volumes").map_or(Ok(Vec::new()), |entry| entry.each(volume))?,
-            config: root.optional("config").map_or(Ok(Vec::new()), |entry| entry.each(config_file))?,
-            processes: processes(root.optional("command"), root.optional("processes"))?,
-            stop_signal: root.optional("stop_signal").map_or(Ok(Signal::TERM), signal)?,
-            stop_timeout: root.optional("stop_timeout_ms").map_or(Ok(STOP_TIMEOUT), Entry::millis)?,
+            config: root.optional("config").map_or(Ok(Vec::new()), config_files)?,
+            processes: process::processes(root.optional("command"), root.optional("processes"), stop)?,
+            stop,
             health: root.optional("health").map(health).transpose()?,
         };
         root.finish()?;
         Ok(manifest)
     }
 
-    /// The override of that variable, if one is declared.
+    /// The overrides of all configuration files.
     pub(crate) fn overrides(&self) -> impl Iterator<Item = &Override> {
         self.config.iter().flat_map(|config| &config.overrides)
     }
@@ -226,6 +220,21 @@ fn mode(entry: Entry<'_>) -> Result<u32, String> {
     mode.ok_or_else(|| format!("{place} must be an octal mode such as \"0700\""))
 }
 
+fn config_files(entry: Entry<'_>) -> Result<Vec<ConfigFile>, String> {
+    let files = entry.each(config_file)?;
+    let mut written = BTreeSet::new();
+    for file in &files {
+        if !written.insert(file.path.as_str()) {
+            return Err(format!("two entries of `config` have the path {}", file.path));
+        }
+    }
+    // A default that is written to is none at the next start.
+    match files.iter().filter_map(|file| file.default.as_deref()).find(|default| written.contains(default)) {
+        Some(default) => Err(format!("the default {default} would be written to")),
+        None => Ok(files),
+    }
+}
+
 fn config_file(entry: Entry<'_>) -> Result<ConfigFile, String> {
     let mut fields = entry.fields()?;
     let config = ConfigFile {
@@ -240,9 +249,13 @@ fn config_file(entry: Entry<'_>) -> Result<ConfigFile, String> {
                 _ => None,
             })
         })?,
+        mode: fields.optional("mode").map_or(Ok(SECRET_MODE), mode)?,
         overrides: fields.optional("overrides").map_or(Ok(Vec::new()), |entry| entry.each(one_override))?,
     };
     fields.finish()?;
+    if config.mode & !SECRET_MODE != 0 && config.overrides.iter().any(|entry| entry.secret) {
+        return Err(format!("{} may hold a secret, and its `mode` lets others read it", config.path));
+    }
     Ok(config)
 }
 
@@ -260,42 +273,6 @@ fn one_override(entry: Entry<'_>) -> Result<Override, String> {
     Ok(entry)
 }
 
-fn processes(command: Option<Entry<'_>>, several: Option<Entry<'_>>) -> Result<Vec<Process>, String> {
-    match (command, several) {
-        (Some(command), None) => {
-            Ok(vec![Process { name: "main".to_owned(), command: command.command()?, on_exit: OnExit::Stop }])
-        }
-        (None, Some(several)) => {
-            let processes = several.each(process)?;
-            let names: BTreeSet<&str> = processes.iter().map(|process| process.name.as_str()).collect();
-            if processes.is_empty() || names.len() < processes.len() {
-                return Err("`processes` must name at least one process, and each name once".to_owned());
-            }
-            Ok(processes)
-        }
-        (Some(_), Some(_)) | (None, None) => Err("the manifest must have either `command` or `processes`".to_owned()),
-    }
-}
-
-fn process(entry: Entry<'_>) -> Result<Process, String> {
-    let mut fields = entry.fields()?;
-    let process = Process {
-        name: fields.required("name")?.text()?,
-        command: fields.required("command")?.command()?,
-        on_exit: fields.optional("on_exit").map_or(Ok(OnExit::Stop), |entry| {
-            entry.one_of("stop, restart, restart-on-failure or ignore", |word| match word {
-                "stop" => Some(OnExit::Stop),
-                "restart" => Some(OnExit::Restart),
-                "restart-on-failure" => Some(OnExit::RestartOnFailure),
-                "ignore" => Some(OnExit::Ignore),
-                _ => None,
-            })
-        })?,
-    };
-    fields.finish()?;
-    Ok(process)
-}
-
 fn signal(entry: Entry<'_>) -> Result<Signal, String> {
     entry.one_of("a signal such as SIGTERM", Signal::parse)
 }
@@ -303,6 +280,13 @@ fn signal(entry: Entry<'_>) -> Result<Signal, String> {
 fn health(entry: Entry<'_>) -> Result<Health, String> {
     let place = entry.place.clone();
     let mut fields = entry.fields()?;
+    let health = probe(&place, &mut fields)?;
+    fields.finish()?;
+    Ok(health)
+}
+
+/// What to ask, among other members of an object.
+fn probe(place: &str, fields: &mut Fields<'_>) -> Result<Health, String> {
     let mut timeout = fields.optional("timeout_ms").map(Entry::millis).transpose()?;
     let probe = match (fields.optional("http"), fields.optional("exec"), fields.optional("unix")) {
         (Some(http), None, None) => {
@@ -320,7 +304,6 @@ fn health(entry: Entry<'_>) -> Result<Health, String> {
         (None, None, Some(unix)) => Probe::Unix(unix.path()?),
         _ => return Err(format!("{place} must have exactly one of `http`, `exec` and `unix`")),
     };
-    fields.finish()?;
     Ok(Health { probe, timeout: timeout.unwrap_or(PROBE_TIMEOUT) })
 }
 
@@ -340,152 +323,5 @@ fn pairs(entry: Entry<'_>) -> Result<Vec<(String, String)>, String> {
     Ok(pairs)
 }
 
-fn is_variable(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-/// A value of the manifest and the words for its place.
-struct Entry<'a> {
-    text: &'a str,
-    place: String,
-    node: Node,
-}
-
-/// The members of an object, each of which is taken once.
-struct Fields<'a> {
-    place: String,
-    members: Vec<(String, Entry<'a>)>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(text: &'a str, place: &str, node: Node) -> Result<Self, String> {
-        Entry { text, place: place.to_owned(), node }.fields()
-    }
-
-    /// The member of that name. `null` counts as absent.
-    fn optional(&mut self, name: &str) -> Option<Entry<'a>> {
-        let index = self.members.iter().position(|(key, _)| key == name)?;
-        let (_, entry) = self.members.remove(index);
-        (entry.node.shape != Shape::Null).then_some(entry)
-    }
-
-    fn required(&mut self, name: &str) -> Result<Entry<'a>, String> {
-        self.optional(name).ok_or_else(|| format!("{} lacks `{name}`", self.place))
-    }
-
-    /// Fails if a member was not taken: nothing here knows it, or it is there twice.
-    fn finish(self) -> Result<(), String> {
-        match self.members.first() {
-            Some((name, _)) => Err(format!("{} has an unknown key `{name}`", self.place)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<'a> Entry<'a> {
-    fn wrong(&self, expected: &str) -> String {
-        format!("{} must be {expected}", self.place)
-    }
-
-    fn fields(self) -> Result<Fields<'a>, String> {
-        let Shape::Object(members) = self.node.shape else {
-            return Err(self.wrong("an object"));
-        };
-        let members = members.into_iter().map(|member| {
-            let place = format!("`{}`", member.key);
-            (member.key, Self { text: self.text, place, node: member.value })
-        });
-        Ok(Fields { members: members.collect(), place: self.place })
-    }
-
-    fn each<T>(self, read: impl Fn(Self) -> Result<T, String>) -> Result<Vec<T>, String> {
-        let Shape::Array(items) = self.node.shape else {
-            return Err(self.wrong("a list"));
-        };
-        let entry =
-            |(index, node)| Self { text: self.text, place: format!("entry {} of {}", index + 1, self.place), node };
-        items.into_iter().enumerate().map(entry).map(read).collect()
-    }
-
-    fn text(self) -> Result<String, String> {
-        match self.node.shape {
-            Shape::Text(text) => Ok(text),
-            _ => Err(self.wrong("a string")),
-        }
-    }
-
-    fn boolean(self) -> Result<bool, String> {
-        match self.node.shape {
-            Shape::Boolean(value) => Ok(value),
-            _ => Err(self.wrong("true or false")),
-        }
-    }
-
-    fn number<T: FromStr>(self) -> Result<T, String> {
-        let text = &self.text[self.node.span.clone()];
-        let number = if self.node.shape == Shape::Number { text.parse().ok() } else { None };
-        number.ok_or_else(|| self.wrong("a whole number in its range"))
-    }
-
-    fn millis(self) -> Result<Duration, String> {
-        // A day more than covers every drain, and keeps deadlines in the clock's range.
-        let millis: u64 = self.number()?;
-        Ok(Duration::from_millis(millis.min(86_400_000)))
-    }
-
-    fn one_of<T>(self, words: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
-        match &self.node.shape {
-            Shape::Text(word) => parse(word).ok_or_else(|| format!("{} must be {words}, not `{word}`", self.place)),
-            _ => Err(self.wrong(words)),
-        }
-    }
-
-    fn path(self) -> Result<String, String> {
-        let place = self.place.clone();
-        let path = self.text()?;
-        if path.starts_with('/') && !path.contains('\0') {
-            Ok(path)
-        } else {
-            Err(format!("{place} must be an absolute path"))
-        }
-    }
-
-    fn variable(self) -> Result<String, String> {
-        let place = self.place.clone();
-        self.text().and_then(|name| {
-            if is_variable(&name) {
-                Ok(name)
-            } else {
-                Err(format!("{place} must be a variable's name"))
-            }
-        })
-    }
-
-    fn command(self) -> Result<Vec<String>, String> {
-        let place = self.place.clone();
-        let command = self.each(Entry::text)?;
-        let usable =
-            command.first().is_some_and(|program| !program.is_empty()) && command.iter().all(|arg| !arg.contains('\0'));
-        if usable {
-            Ok(command)
-        } else {
-            Err(format!("{place} must be a program and its arguments"))
-        }
-    }
-
-    /// A path to ask for by HTTP. Nothing in it may end the request line.
-    fn request_path(self) -> Result<String, String> {
-        let place = self.place.clone();
-        let path = self.text()?;
-        let printable = path.bytes().all(|byte| byte.is_ascii_graphic());
-        if path.starts_with('/') && printable {
-            Ok(path)
-        } else {
-            Err(format!("{place} must be a path such as \"/health\""))
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "manifest_tests.rs"]
 mod tests;
