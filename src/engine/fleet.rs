@@ -9,6 +9,7 @@ use diag::codes;
 use diag::progress::{Event, Progress, Sink, TaskId};
 use llb::{Cap, Definition, Op};
 use oci::Platform;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Engine, SolveError, SolveOutcome, SolveRequest, Unavailable};
@@ -27,7 +28,8 @@ pub struct Fleet {
 pub struct Node {
     name: String,
     engine: Arc<dyn Engine>,
-    declared: Vec<Platform>,
+    /// What it runs, as it was declared or as it said when it was first asked.
+    platforms: OnceCell<Vec<Platform>>,
     /// Solves under way.
     load: AtomicUsize,
 }
@@ -37,11 +39,12 @@ impl Node {
     /// itself that it runs natively.
     #[must_use]
     pub fn new(name: impl Into<String>, engine: Arc<dyn Engine>, declared: Vec<Platform>) -> Self {
-        Self { name: name.into(), engine, declared, load: AtomicUsize::new(0) }
+        let platforms = OnceCell::new_with(Some(declared).filter(|declared| !declared.is_empty()));
+        Self { name: name.into(), engine, platforms, load: AtomicUsize::new(0) }
     }
 
-    async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
-        if self.declared.is_empty() { self.engine.platforms().await } else { Ok(self.declared.clone()) }
+    async fn platforms(&self) -> Result<&[Platform], Unavailable> {
+        Ok(self.platforms.get_or_try_init(|| self.engine.platforms()).await?)
     }
 }
 
@@ -64,7 +67,7 @@ impl Fleet {
                     let foreign = platforms.first() != Some(&request.platform);
                     fitting.push(((foreign, node.load.load(Ordering::Relaxed), position), node));
                 }
-                Ok(platforms) => refusals.push(format!("{} runs {}", node.name, list(&platforms))),
+                Ok(platforms) => refusals.push(format!("{} runs {}", node.name, list(platforms))),
                 Err(unavailable) => refusals.push(format!("{}: {}", node.name, unavailable.why)),
             }
         }
@@ -131,7 +134,7 @@ impl Engine for Fleet {
         let mut last = None;
         for node in &self.nodes {
             match node.platforms().await {
-                Ok(own) => platforms.extend(own),
+                Ok(own) => platforms.extend_from_slice(own),
                 Err(unavailable) => last = Some(unavailable),
             }
         }
@@ -246,6 +249,8 @@ mod tests {
         platforms: Vec<Platform>,
         gone: Option<Code>,
         asked: Arc<Mutex<Vec<&'static str>>>,
+        /// How often it was asked what it runs.
+        questions: Arc<AtomicUsize>,
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -273,6 +278,7 @@ mod tests {
         }
 
         async fn platforms(&self) -> Result<Vec<Platform>, Unavailable> {
+            self.questions.fetch_add(1, Ordering::Relaxed);
             Ok(self.platforms.clone())
         }
 
@@ -315,15 +321,18 @@ mod tests {
     struct Site {
         fleet: Fleet,
         asked: Arc<Mutex<Vec<&'static str>>>,
+        questions: Arc<AtomicUsize>,
     }
 
     fn site(nodes: &[(&'static str, &[Platform], Option<Code>)]) -> Site {
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let questions = Arc::new(AtomicUsize::new(0));
         let nodes = nodes.iter().map(|(name, platforms, gone)| {
-            let fake = Fake { name, platforms: platforms.to_vec(), gone: *gone, asked: Arc::clone(&asked) };
+            let (asked, questions) = (Arc::clone(&asked), Arc::clone(&questions));
+            let fake = Fake { name, platforms: platforms.to_vec(), gone: *gone, asked, questions };
             Node::new(*name, Arc::new(fake), Vec::new())
         });
-        Site { fleet: Fleet::new(nodes.collect()), asked }
+        Site { fleet: Fleet::new(nodes.collect()), asked, questions }
     }
 
     impl Site {
@@ -358,6 +367,16 @@ mod tests {
         let site = site(&[("first", &[AMD], Some(diag::codes::engine::BUILDER)), ("second", &[AMD], None)]);
         assert!(matches!(site.solve(AMD).await, Err(SolveError::Engine(_))));
         assert_eq!(*site.asked.lock().expect("nothing panics"), [] as [&str; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_a_node_runs_is_asked_once() {
+        let site = site(&[("amd", &[AMD], None), ("arm", &[ARM], None)]);
+        for platform in [AMD, ARM, AMD] {
+            site.solve(platform).await.expect("solves");
+        }
+        site.fleet.platforms().await.expect("they answer");
+        assert_eq!(site.questions.load(Ordering::Relaxed), 2, "once for each node");
     }
 
     #[tokio::test]
