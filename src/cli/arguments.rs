@@ -139,7 +139,7 @@ pub(crate) struct Build {
     /// Take results from a cache: type=registry|local|gha,… (BuildKit engines)
     #[arg(long, value_name = "type=…")]
     pub(crate) cache_from: Vec<String>,
-    /// Put results into a cache: type=registry|local|inline|gha,… (BuildKit engines)
+    /// Put results into a cache: type=registry|local|gha,… (BuildKit engines)
     #[arg(long, value_name = "type=…")]
     pub(crate) cache_to: Vec<String>,
     /// How new layers are compressed

@@ -23,6 +23,6 @@ pub use error::{EngineError, FailedVertex, MissingCapability, SolveError, Vertex
 pub use llb::SecretId;
 pub use outcome::{CacheStats, Material, MaterialContent, SolveOutcome, Solved, SolvedImage, SolvedLayer};
 pub use request::{
-    CacheKind, CacheSpec, CacheSpecError, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest,
+    CacheKind, CacheSpec, CacheSpecError, CacheUse, ContextSpec, FilesOutput, ImageOutput, Layout, Output, SolveRequest,
 };
 pub use step::{LastLines, StepFailure};

@@ -61,14 +61,12 @@ pub enum CacheKind {
     Registry,
     /// A directory of this machine, an OCI layout.
     Local,
-    /// Inside the image that is made.
-    Inline,
     /// GitHub's cache service.
     Gha,
 }
 
 impl CacheKind {
-    const ALL: [Self; 4] = [Self::Registry, Self::Local, Self::Inline, Self::Gha];
+    const ALL: [Self; 3] = [Self::Registry, Self::Local, Self::Gha];
 
     /// BuildKit's name of it.
     #[must_use]
@@ -76,11 +74,22 @@ impl CacheKind {
         match self {
             Self::Registry => "registry",
             Self::Local => "local",
-            Self::Inline => "inline",
             Self::Gha => "gha",
         }
     }
 }
+
+/// What a cache is named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// Results are looked for in it.
+    Import,
+    /// Results are put into it.
+    Export,
+}
+
+/// What Docker calls a cache inside of an image.
+const INLINE: &str = "inline";
 
 /// A text that is no cache.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,23 +103,34 @@ pub enum CacheSpecError {
     /// It lacks what says where it is.
     #[error("a cache of `type={0}` needs `{1}=…`")]
     Lacks(&'static str, &'static str),
+    /// It would change the image, which is the same wherever and whenever it is built.
+    #[error("a cache cannot be put into the image itself")]
+    Inline,
 }
 
 impl Reported for CacheSpecError {
     fn diagnostic(&self) -> Diagnostic {
-        Diagnostic::new(codes::cli::USAGE, self.to_string()).help(
-            "caches are `type=registry,ref=NAME`, `type=local,src=DIR` (or `dest=DIR`), `type=inline`, `type=gha`",
-        )
+        let diagnostic = Diagnostic::new(codes::cli::USAGE, self.to_string());
+        match self {
+            Self::Inline => diagnostic
+                .cause(
+                    "the image would hold what its builder knew and when it was built: each would have another digest",
+                )
+                .help("put the cache beside it: `--cache-to type=registry,ref=REGISTRY/NAME:cache`"),
+            Self::Form(_) | Self::Kind(_) | Self::Lacks(..) => {
+                diagnostic.help("caches are `type=registry,ref=NAME`, `type=local,src=DIR` (or `dest=DIR`), `type=gha`")
+            }
+        }
     }
 }
 
 impl CacheSpec {
     /// Reads what docker and buildctl take, such as `type=registry,ref=ghcr.io/owner/cache`. A word alone is the name
-    /// of a cache in a registry. `place` is the attribute that says where a local one is: `src` or `dest`.
+    /// of a cache in a registry. One inside an image is read from the registry that has the image.
     ///
     /// # Errors
     /// [`CacheSpecError`].
-    pub fn parse(text: &str, place: &'static str) -> Result<Self, CacheSpecError> {
+    pub fn parse(text: &str, cache_use: CacheUse) -> Result<Self, CacheSpecError> {
         if !text.is_empty() && !text.contains(['=', ',']) {
             let attributes = BTreeMap::from([("ref".to_owned(), text.to_owned())]);
             return Ok(Self { kind: CacheKind::Registry, attributes });
@@ -120,11 +140,21 @@ impl CacheSpec {
         let mut attributes =
             parts.collect::<Option<BTreeMap<_, _>>>().ok_or_else(|| CacheSpecError::Form(text.to_owned()))?;
         let kind = attributes.remove("type").ok_or_else(|| CacheSpecError::Form(text.to_owned()))?;
-        let kind = CacheKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or(CacheSpecError::Kind(kind))?;
+        let kind = match (kind.as_str(), cache_use) {
+            (INLINE, CacheUse::Export) => return Err(CacheSpecError::Inline),
+            (INLINE, CacheUse::Import) => CacheKind::Registry,
+            (name, _) => match CacheKind::ALL.into_iter().find(|known| known.as_str() == name) {
+                Some(kind) => kind,
+                None => return Err(CacheSpecError::Kind(kind)),
+            },
+        };
         let needed = match kind {
             CacheKind::Registry => Some("ref"),
-            CacheKind::Local => Some(place),
-            CacheKind::Inline | CacheKind::Gha => None,
+            CacheKind::Local => Some(match cache_use {
+                CacheUse::Import => "src",
+                CacheUse::Export => "dest",
+            }),
+            CacheKind::Gha => None,
         };
         match needed.filter(|needed| attributes.get(*needed).is_none_or(String::is_empty)) {
             Some(needed) => Err(CacheSpecError::Lacks(kind.as_str(), needed)),
@@ -186,14 +216,15 @@ mod tests {
 
     #[test]
     fn caches_are_written_as_docker_has_them() {
-        let parse = |text: &str| CacheSpec::parse(text, "src");
+        let parse = |text: &str| CacheSpec::parse(text, CacheUse::Import);
         let registry = |name: &str| CacheSpec {
             kind: CacheKind::Registry,
             attributes: BTreeMap::from([("ref".to_owned(), name.to_owned())]),
         };
         assert_eq!(parse("ghcr.io/a/b:cache"), Ok(registry("ghcr.io/a/b:cache")));
         assert_eq!(parse("ref=a/b,type=registry"), Ok(registry("a/b")));
-        assert_eq!(parse("type=inline").map(|spec| spec.kind), Ok(CacheKind::Inline));
+        assert_eq!(parse("type=inline,ref=a/b"), Ok(registry("a/b")));
+        assert_eq!(CacheSpec::parse("type=inline", CacheUse::Export), Err(CacheSpecError::Inline));
         assert_eq!(parse("type=local,dest=x"), Err(CacheSpecError::Lacks("local", "src")));
         assert_eq!(parse("type=s3"), Err(CacheSpecError::Kind("s3".to_owned())));
         assert_eq!(parse("a=b"), Err(CacheSpecError::Form("a=b".to_owned())));

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use diag::progress::Progress;
+use diag::progress::{Event, Progress};
 use diag::{Diagnostic, Reported as _};
 use engine::{Engine, SolveError, SolveOutcome, SolveRequest, Unavailable};
 use llb::Cap;
@@ -107,6 +107,22 @@ impl DockerEngine {
         self.storage.get_or_try_init(asking).await.copied()
     }
 
+    /// What it says it is, and where its images lie.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn version(&self) -> Result<String, Unavailable> {
+        let (_, storage) = self.builder().await.map_err(|error| unavailable(error.diagnostic()))?;
+        let asked = self.endpoint.client().version().await;
+        let asked = asked.map_err(|error| DockerError::api(&self.endpoint, "say its version", error));
+        let version = asked.map_err(|error| unavailable(error.diagnostic()))?.version.unwrap_or_default();
+        let storage = match storage {
+            Storage::Containerd => "containerd",
+            Storage::GraphDriver => "a graph driver",
+        };
+        Ok(format!("Docker {version}, images in {storage}"))
+    }
+
     /// Whether steps get a network of their own. A daemon that was told to make no bridge has none to give.
     async fn is_bridged(&self) -> Result<bool, DockerError> {
         let asking = || async {
@@ -174,6 +190,11 @@ impl Engine for DockerEngine {
         match storage {
             Storage::Containerd if is_enough => self.buildkit.solve(request, progress, cancel).await,
             Storage::Containerd | Storage::GraphDriver => {
+                if !request.cache_to.is_empty() {
+                    let message = "this Docker cannot write caches as clawbuild uses it: `--cache-to` does nothing; \
+                                   use a buildkitd, or a Docker with containerd's image store";
+                    progress.emit(Event::Warning { task: None, message: message.to_owned() });
+                }
                 let tools = solve::Tools {
                     endpoint: &self.endpoint,
                     store: &self.store,

@@ -31,21 +31,14 @@ fn import(spec: &CacheSpec) -> Result<Option<CacheSpec>, String> {
                 None => return Err(format!("the cache in `{directory}` is not read: there is none yet")),
             }
         }
-        // To read it is the same.
-        CacheKind::Inline => spec.kind = CacheKind::Registry,
         CacheKind::Local | CacheKind::Registry | CacheKind::Gha => {}
     }
     Ok(Some(spec))
 }
 
 /// The caches to fill, as the builder is told of them.
-pub(super) fn exports(specs: &[CacheSpec], progress: &Progress) -> Vec<CacheSpec> {
+pub(super) fn exports(specs: &[CacheSpec]) -> Vec<CacheSpec> {
     let export = |spec: &CacheSpec| {
-        if spec.kind == CacheKind::Inline {
-            // Its entries are the image's own layers, and those are written here.
-            let why = "an inline cache is not written: clawbuild writes the image's layers itself; use `type=registry`";
-            return warn(progress, why);
-        }
         let mut spec = spec.clone();
         if !spec.attributes.contains_key("compression") {
             // The builder's own layers are not compressed, for they only go to this machine.
@@ -53,9 +46,9 @@ pub(super) fn exports(specs: &[CacheSpec], progress: &Progress) -> Vec<CacheSpec
                 spec.attributes.insert(key.to_owned(), value.to_owned());
             }
         }
-        Some(spec)
+        spec
     };
-    specs.iter().filter_map(export).collect()
+    specs.iter().map(export).collect()
 }
 
 /// Names the caches in directories that the builder has filled. Gives warnings.

@@ -56,7 +56,7 @@ impl<'a> Solve<'a> {
         let mut job = Job::new(Some(self.encode(&sent)), Names::of(&self.request.definition, &sent));
         job.entitlements = entitlements(&self.request.definition);
         job.cache_from = caches::imports(&self.request.cache_from, &self.progress);
-        job.cache_to = caches::exports(&self.request.cache_to, &self.progress);
+        job.cache_to = caches::exports(&self.request.cache_to);
         let (result, journal, stats) = match self.request.output.clone() {
             Output::Image(output) => self.image(job, &output).await?,
             Output::Files(output) => self.files(job, output).await?,

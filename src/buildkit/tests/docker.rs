@@ -4,10 +4,10 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use buildkit::docker::{DockerEngine, DockerOptions, Endpoint};
+use buildkit::docker::{DockerEngine, DockerOptions, Endpoint, Storage};
 use diag::codes;
 use diag::progress::{Event, Outcome};
-use engine::{Engine, FilesOutput, Output, SolveRequest};
+use engine::{CacheKind, CacheSpec, Engine, FilesOutput, Output, SolveRequest};
 use llb::{
     CopyAction, Definition, Exec, File, Graph, LocalSource, MkdirAction, MkfileAction, NetworkMode, Owner, RmAction,
     SymlinkAction, Timestamp, Tree,
@@ -43,6 +43,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("docker: what is known is not made again", known),
     ("docker: a difference of strangers is refused before anything runs", strangers),
     ("docker: a step that fails", failing),
+    ("docker: caches that are not written are told", caches),
     ("docker: nothing is left behind", nothing_left),
     ("docker: a daemon that is not there", nobody),
 ];
@@ -103,6 +104,24 @@ fn registry_base() {
     let embedded = site.solve(&site.embedded(), site.request("made-on-base")).image();
     let request = SolveRequest { layouts: Default::default(), ..site.request(&format!("made-on {repository}")) };
     assert_eq!(site.solve(&site.docker(), request).image(), embedded);
+}
+
+/// Debian 12's Docker writes none.
+fn caches() {
+    let site = Site::new();
+    let directory = site.path("cache");
+    let attributes = [("dest".to_owned(), directory.display().to_string())].into();
+    let cache_to = vec![CacheSpec { kind: CacheKind::Local, attributes }];
+    let engine = site.docker();
+    let storage = site.runtime.block_on(engine.storage()).expect("it answers");
+    let solution = site.solve(&engine, SolveRequest { cache_to, ..site.request("app") });
+    let told = solution
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Warning { message, .. } if message.contains("`--cache-to` does nothing")));
+    solution.image();
+    assert_ne!(told, directory.join("index.json").exists(), "either it is written or it is said that it is not");
+    assert!(told || storage == Storage::Containerd, "graph drivers have no caches");
 }
 
 fn shell(script: &str) -> [&str; 3] {
