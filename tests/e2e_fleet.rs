@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::ExitCode;
 
-use support::Capability::{Archive, BuildKit, Crane, Network, Overlay, Registry, Root};
+use support::Capability::{Archive, BuildKit, Crane, Docker, Network, Overlay, Registry, Root};
 use support::{Built, Capability, Cli, Output, Suite, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
 
+const DOCTOR: &[Capability] = &[Root, Docker, BuildKit];
 const FLEET: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit, Crane];
 
 fn main() -> ExitCode {
@@ -16,6 +17,8 @@ fn main() -> ExitCode {
         .test("a node that is gone is done without", FLEET, a_node_that_is_gone)
         .test("no node for a platform", FLEET, no_node_for_a_platform)
         .test("machines that build apart are joined", FLEET, machines_apart)
+        .test("what builds nothing needs no engine", FLEET, no_engine_needed)
+        .test("doctor looks at every engine", DOCTOR, doctor)
         .test("images that do not fit together are refused", FLEET, images_that_do_not_fit)
         .run()
 }
@@ -127,6 +130,64 @@ fn machines_apart() {
         let digest = run("crane", ["digest", "--insecure", &format!("{repository}:{tag}")]);
         assert_eq!(digest.text(), here, "{tag}");
     }
+}
+
+fn no_engine_needed() {
+    let cli = project();
+    let repository = support::Registry::anonymous().repository("engineless");
+    let files = ["linux/amd64", "linux/arm64"].map(|platform| build_apart(&cli, platform, &repository));
+    let layout = cli.scratch().join("layout").display().to_string();
+    let here = root(cli.run(["./recipe.toml", "--json", "-o", &format!("type=oci,dest={layout}")]));
+    let dead = cli.clone().with_variable("BUILDKIT_HOST", "tcp://127.0.0.1:1");
+    let refused = dead.run(["./recipe.toml"]).exits(3);
+    assert!(refused.stderr.contains("error[engine/unreachable]"), "{}", refused.stderr);
+    dead.run(["push", &layout, "-t", &format!("{repository}:layout")]).success();
+    let digest = run("crane", ["digest", "--insecure", &format!("{repository}:layout")]);
+    assert_eq!(digest.text(), here);
+    cli.run(["merge", &files[0], &files[1], "-t", "merged", "--builder", "tcp://127.0.0.1:1"]).success();
+    // The lock answers everything, so nothing has to run.
+    dead.run(["lock", "--check", "./recipe.toml"]).success();
+}
+
+/// The row of a check, as `doctor --json` prints them.
+fn row(output: &Output, check: &str) -> serde_json::Value {
+    let rows = output.json();
+    let rows = rows.as_array().expect("rows");
+    rows.iter().find(|row| row["check"] == check).unwrap_or_else(|| panic!("no `{check}`: {rows:#?}")).clone()
+}
+
+fn doctor() {
+    let docker = support::Docker::new();
+    let cli = Cli::new(PROGRAM).with_variable("DOCKER_HOST", docker.host());
+    let (here, other) = (node("CLAWBUILD_TEST_BUILDKIT"), node("CLAWBUILD_TEST_BUILDKIT_OTHER"));
+    let output = cli.run(["doctor", "--json", "--builder", &here, "--builder", &other]).success();
+    let version = docker.run(["version", "--format", "{{.Server.Version}}"]);
+    let daemon = row(&output, "docker");
+    assert_eq!(daemon["address"], docker.host());
+    let said = daemon["version"].as_str().expect("a version");
+    assert!(said.starts_with(&format!("Docker {},", version.text())), "{said}");
+    for (address, platform) in [(&here, "linux/amd64"), (&other, "linux/arm64")] {
+        let builder = row(&output, &format!("builder {address}"));
+        assert_eq!(builder["state"], "ok", "{builder:#}");
+        assert_eq!(builder["platforms"][0], platform, "{builder:#}");
+        let said = builder["version"].as_str().expect("a version");
+        assert!(said.starts_with("BuildKit v"), "{said}");
+    }
+    // The one chosen with `docker buildx use`, of nodes that are not there.
+    let buildx = cli.home().join("buildx");
+    fs::create_dir_all(buildx.join("instances")).expect("the home is writable");
+    let node = r#"{"Name":"ci0","Endpoint":"tcp://127.0.0.1:1","Platforms":null,"DriverOpts":null,"Flags":null}"#;
+    let instance = format!(r#"{{"Name":"ci","Driver":"remote","Nodes":[{node}],"Dynamic":false}}"#);
+    fs::write(buildx.join("instances/ci"), instance).expect("the home is writable");
+    let current = format!(r#"{{"Key":"{}","Name":"ci","Global":false}}"#, docker.host());
+    fs::write(buildx.join("current"), current).expect("the home is writable");
+    let cli = cli.with_variable("BUILDX_CONFIG", &buildx);
+    let builder = row(&cli.run(["doctor", "--json"]).success(), "builder ci0");
+    assert_eq!((&builder["state"], &builder["address"]), (&"limited".into(), &"tcp://127.0.0.1:1".into()));
+    // Asked for, it is missed.
+    let builder = row(&cli.run(["doctor", "--json", "--builder", "ci"]).exits(3), "builder ci0");
+    assert_eq!(builder["state"], "missing", "{builder:#}");
+    assert!(!cli.store().join("format").exists(), "nothing is made");
 }
 
 fn images_that_do_not_fit() {

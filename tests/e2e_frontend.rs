@@ -364,6 +364,9 @@ fn published() {
     let other = registry.repository("elsewhere");
     let refused = cli.run(["publish", "./recipe.toml", "--locked", "--repository", &other]).exits(4);
     assert!(refused.stderr.contains("lock/unpublished"), "{}", refused.stderr);
+    let log = fs::read_to_string(registry.log()).expect("the registry writes a log");
+    let name = other.split_once('/').expect("a repository has a host").1;
+    assert!(!log.contains(name), "nothing is pushed that the lock may not name");
     assert_eq!(fs::read_to_string(&lock).expect("it is still there"), before);
     // A base that is pushed by itself is recorded too.
     cli.run(["base/debian", "--push", "--repository", &other]).success();

@@ -50,6 +50,17 @@ impl BuildKit {
         Self { dial, store, options, builder: OnceCell::new(), client: random_id() }
     }
 
+    /// What it says it is.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn version(&self) -> Result<String, Unavailable> {
+        match self.builder().await.map_err(|error| unavailable(error.diagnostic()))?.version() {
+            "" => Ok("BuildKit before v0.11".to_owned()),
+            version => Ok(format!("BuildKit {version}")),
+        }
+    }
+
     /// The builder, connected.
     ///
     /// # Errors

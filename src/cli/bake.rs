@@ -19,7 +19,7 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
     let here = Workspace::find()?;
     let naming = Naming { github_owner: settings.variables.github_owner.clone(), ..Naming::default() };
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
-    let mut targets = Map::new();
+    let mut found = Vec::new();
     for word in &arguments.targets {
         let Target::Recipe { loaded, workspace } = Target::find(&here, word)? else {
             return Err(Diagnostic::new(
@@ -30,14 +30,23 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
             .into());
         };
         let place = Place::of(arguments, &workspace, &loaded)?;
-        let (lock, _) = super::run_async(settings, printer, None, async |session| {
-            ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await
-        })?;
-        let locked = plan::LockedRecipe::new(&loaded.recipe, workspace.project()?, &lock, Vec::new())?;
+        found.push((loaded, workspace, place));
+    }
+    let locks = super::run_building(settings, printer, None, async |session| {
+        let mut locks = Vec::new();
+        for (loaded, workspace, _) in &found {
+            let (lock, _) = ensure_locked(session, workspace, &[loaded], plan::Requests::default(), &locking).await?;
+            locks.push(lock);
+        }
+        Ok(locks)
+    })?;
+    let mut targets = Map::new();
+    for ((loaded, workspace, place), lock) in found.iter().zip(&locks) {
+        let locked = plan::LockedRecipe::new(&loaded.recipe, workspace.project()?, lock, Vec::new())?;
         let recipe = &loaded.recipe;
         let repository = recipe.image.repository.as_ref().map(|repository| &repository.value);
         let name = ImageName::named(&recipe.name.value, &locked.version(), repository, &naming)?;
-        targets.insert(recipe.name.value.to_string(), target(arguments, &workspace, &loaded.recipe, &place, &name));
+        targets.insert(recipe.name.value.to_string(), target(arguments, workspace, recipe, place, &name));
     }
     let names: Vec<&String> = targets.keys().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });

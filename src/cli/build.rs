@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use diag::{Diagnostic, codes};
-use engine::{CacheSpec, SecretId};
+use engine::{CacheSpec, CacheUse, SecretId};
 use oci::Platform;
 use oci::layer::compress::Compression;
 use secrecy::SecretSlice;
@@ -26,7 +26,7 @@ pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -
     let words = if arguments.all { workspace.recipe_names() } else { arguments.targets.clone() };
     let targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
     let request = Request::new(settings, arguments)?;
-    super::run_async(settings, printer, arguments.jobs, async |session| {
+    super::run_building(settings, printer, arguments.jobs, async |session| {
         let mut finished = Vec::new();
         for target in &targets {
             finished.push(one(session, target, &request, printer).await?);
@@ -65,15 +65,15 @@ impl Request {
             LayerCompression::Zstd => Compression::Zstd,
             LayerCompression::None => Compression::None,
         };
-        let caches = |words: &[String], place| {
-            words.iter().map(|word| CacheSpec::parse(word, place)).collect::<Result<Vec<CacheSpec>, _>>()
+        let caches = |words: &[String], cache_use| {
+            words.iter().map(|word| CacheSpec::parse(word, cache_use)).collect::<Result<Vec<CacheSpec>, _>>()
         };
         let solve = SolveOptions {
             no_cache: arguments.no_cache,
             secrets: secrets(&arguments.secret)?,
             agents: agents(&arguments.ssh, settings)?,
-            cache_from: caches(&arguments.cache_from, "src")?,
-            cache_to: caches(&arguments.cache_to, "dest")?,
+            cache_from: caches(&arguments.cache_from, CacheUse::Import)?,
+            cache_to: caches(&arguments.cache_to, CacheUse::Export)?,
         };
         let options = ImageOptions { compression, solve };
         Ok(Self {
@@ -151,7 +151,7 @@ async fn attempt(
 ) -> Result<Finished, Failure> {
     let say = |changes: Vec<String>| changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
     let platforms = match &request.platforms[..] {
-        [] => vec![session.platform()],
+        [] => vec![session.platform().await?],
         platforms => platforms.to_vec(),
     };
     let (built, workspace, lock) = match target {

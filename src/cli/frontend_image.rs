@@ -32,8 +32,11 @@ pub(crate) fn frontend_image(settings: &Settings, arguments: &FrontendImage, pri
         outputs.push(OutputSpec::Oci { destination: workspace.root().join("dist/frontend") });
     }
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
-    let finished = super::run_async(settings, printer, None, async |session| {
-        let platform = arguments.platform.unwrap_or_else(|| session.platform());
+    let finished = super::run_building(settings, printer, None, async |session| {
+        let platform = match arguments.platform {
+            Some(platform) => platform,
+            None => session.platform().await?,
+        };
         let name = plan::FRONTEND_BASE.parse().expect("a name");
         let all = [Platform::LINUX_AMD64, Platform::LINUX_ARM64];
         let requests = plan::Requests::of_base(workspace.project()?, &name, &all)?;

@@ -20,8 +20,11 @@ pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -
     };
     let target = Target::find(&Workspace::find()?, word)?;
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
-    let (plan, lowered) = super::run_async(settings, printer, None, async |session| {
-        let platform = arguments.platform.unwrap_or_else(|| session.platform());
+    let (plan, lowered) = super::run_building(settings, printer, None, async |session| {
+        let platform = match arguments.platform {
+            Some(platform) => platform,
+            None => session.platform().await?,
+        };
         match &target {
             Target::Recipe { loaded, workspace } => {
                 let (lock, _) =

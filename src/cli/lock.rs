@@ -29,7 +29,7 @@ pub(crate) fn lock(settings: &Settings, arguments: &Lock, printer: &Printer) -> 
         Some(name) => Locking::Named(name.clone()),
     };
     let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
-    let changes = super::run_async(settings, printer, None, async |session| {
+    let changes = super::run_building(settings, printer, None, async |session| {
         let (_, changes) = if arguments.targets.is_empty() {
             ensure_all_locked(session, &workspace, &loaded, &locking).await?
         } else {

@@ -22,7 +22,7 @@ use diag::{Diagnostic, Reported as _, codes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::{Seat, Session};
+use crate::pipeline::{Run, Seat, Session};
 use crate::settings::Settings;
 use crate::ui::progress::View;
 use crate::ui::{self, ColorChoice, Environment, ErrorFormat, Printer, Verbosity};
@@ -127,15 +127,24 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
     }
 }
 
-/// Runs what needs a session: threads, progress, and the end on Ctrl-C. Enters the namespaces first, while the process
-/// still has one thread.
-fn run_async<T>(
+/// Runs what may build. Enters the namespaces of the embedded engine first, while the process still has one thread; the
+/// engine itself is readied when it is asked for.
+fn run_building<T>(
     settings: &Settings,
     printer: &Printer,
     jobs: Option<u16>,
     work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let seat = Seat::take(&settings.engine)?;
+    run_async(settings, printer, async |run| work(&Session::new(run, seat, jobs)).await)
+}
+
+/// Runs what needs the store or the network: threads, progress, and the end on Ctrl-C.
+fn run_async<T>(
+    settings: &Settings,
+    printer: &Printer,
+    work: impl AsyncFnOnce(Run) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let view = View::open(printer, settings.progress);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -144,9 +153,9 @@ fn run_async<T>(
         .map_err(|error| Diagnostic::new(codes::cli::BUG, "no threads can be started").caused_by(&error))?;
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
-        let session = Session::open(settings, seat, view.progress(), cancel.clone(), jobs).await?;
+        let run = Run::open(settings, view.progress(), cancel.clone())?;
         let signals = tokio::spawn(cancel_on_signal(cancel.clone()));
-        let result = work(&session).await;
+        let result = work(run).await;
         signals.abort();
         // Whatever a step said when it was stopped, the reason is the signal.
         if cancel.is_cancelled() && result.is_err() {

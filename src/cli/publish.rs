@@ -35,7 +35,7 @@ pub(crate) fn publish(settings: &Settings, arguments: &Publish, printer: &Printe
         insecure: arguments.insecure,
     };
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
-    let pushed = super::run_async(settings, printer, None, async |session| {
+    let pushed = super::run_building(settings, printer, None, async |session| {
         let (lock, changes) = ensure_locked(session, &workspace, &loaded, plan::Requests::default(), &locking).await?;
         changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
         publish_recipes(session, &workspace, &loaded, lock, &options).await

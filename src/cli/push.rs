@@ -21,10 +21,10 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
     let insecure = arguments.naming.insecure;
     let path = Path::new(&arguments.what);
     let pushed = if path.join("oci-layout").is_file() || is_archive(path) {
-        super::run_async(settings, printer, None, async |session| {
-            let layout = read_layout(session, path)?;
+        super::run_async(settings, printer, async |run| {
+            let layout = read_layout(&run, path)?;
             let name = ImageName::given(&naming, layout.name.as_ref())?;
-            push_image(session, layout.root, &name.destinations()?, insecure).await
+            push_image(&run, layout.root, &name.destinations()?, insecure).await
         })?
     } else {
         let Target::Recipe { loaded, workspace } = Target::find(&Workspace::find()?, &arguments.what)? else {
@@ -34,10 +34,10 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
             )
             .into());
         };
-        super::run_async(settings, printer, None, async |session| {
+        super::run_building(settings, printer, None, async |session| {
             let locking = Locking::Locked;
             let (lock, _) = ensure_locked(session, &workspace, &[&loaded], plan::Requests::default(), &locking).await?;
-            let (platform, options) = (session.platform(), ImageOptions::default());
+            let (platform, options) = (session.platform().await?, ImageOptions::default());
             let built = build_image(session, &workspace, &loaded, &lock, platform, &options).await?;
             let name = ImageName::of(&built.plan, &naming)?;
             push_image(session, built.image.manifest.clone(), &name.destinations()?, insecure).await

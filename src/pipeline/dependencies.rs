@@ -99,8 +99,9 @@ pub(crate) async fn resolve(
     };
     let project = workspace.project()?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, Vec::new())?;
-    let prepared = image::prepare(session, workspace, loaded, locked, lock, session.platform()).await?;
-    let plan = Plan::resolution(&prepared.locked, &prepared.ground.images, session.platform())?;
+    let platform = session.platform().await?;
+    let prepared = image::prepare(session, workspace, loaded, locked, lock, platform).await?;
+    let plan = Plan::resolution(&prepared.locked, &prepared.ground.images, platform)?;
     let plan = plan.expect("only recipes whose language has a lock file come here");
     let lowered = plan.lower();
     let out: PathBuf = session.scratch().join("resolution");

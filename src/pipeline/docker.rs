@@ -2,7 +2,6 @@
 
 use bollard::query_parameters::ImportImageOptions;
 use buildkit::builders::Environment;
-use buildkit::docker::Endpoint;
 use diag::progress::{Outcome, TaskId};
 use diag::{Diagnostic, codes};
 use futures::TryStreamExt as _;
@@ -14,15 +13,6 @@ use crate::cli::Failure;
 
 /// Bytes of the archive under way between its writer and Docker.
 const WINDOW: usize = 1 << 20;
-
-/// Where Docker would be spoken to, if there is anything there: `DOCKER_HOST`, the current context, or its socket.
-#[must_use]
-pub fn endpoint() -> Option<String> {
-    match Environment::of_process().docker().ok()?.endpoint {
-        Endpoint::Unix(socket) if !socket.exists() && std::env::var_os("DOCKER_HOST").is_none() => None,
-        endpoint => Some(endpoint.to_string()),
-    }
-}
 
 /// Loads an image, streaming the archive as it is made: nothing is written to disk.
 pub(crate) async fn load(session: &Session, product: &Product, name: &ImageName) -> Result<(), Failure> {

@@ -6,8 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use buildkit::address::{Address, BuilderArgument, BuilderPlace};
-use buildkit::builders::{Environment, Reach};
-use buildkit::docker::{DockerEngine, DockerOptions};
+use buildkit::builders::{BuilderError, Environment, Reach};
+use buildkit::docker::{DockerEngine, DockerOptions, Endpoint};
+use buildkit::transport::{Dial, Unix};
 use buildkit::{BuildKit, BuildKitOptions};
 use diag::{Diagnostic, Reported as _, codes};
 use engine::Engine;
@@ -68,13 +69,18 @@ pub enum Seat {
         /// Why the embedded engine does not work, if it was tried.
         why: Option<Unusable>,
     },
+    /// Nowhere: only this process was asked for, and it cannot.
+    Nowhere {
+        /// Why the embedded engine does not work.
+        why: Unusable,
+    },
 }
 
 impl Seat {
     /// Enters the namespaces if steps are to run in this process. Call it while there is one thread.
     ///
     /// # Errors
-    /// [`Unusable`] where the embedded engine is asked for and does not work, and where the process is of no more use.
+    /// [`Unusable`] where the process is of no more use.
     pub fn take(settings: &EngineSettings) -> Result<Self, Unusable> {
         match settings.wish {
             Wish::Docker | Wish::BuildKit => return Ok(Self::Elsewhere { why: None }),
@@ -83,7 +89,8 @@ impl Seat {
         }
         match userns::enter(Ids::Widest) {
             Ok(_) => Ok(Self::Here),
-            Err(error) if settings.wish == Wish::Embedded || matches!(error, Unusable::Mapping { .. }) => Err(error),
+            Err(error) if matches!(error, Unusable::Mapping { .. }) => Err(error),
+            Err(why) if settings.wish == Wish::Embedded => Ok(Self::Nowhere { why }),
             Err(error) => Ok(Self::Elsewhere { why: Some(error) }),
         }
     }
@@ -99,22 +106,27 @@ pub(crate) struct Client {
 
 impl Client {
     fn engine(&self, reach: Reach) -> Arc<dyn Engine> {
-        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let (store, keychain) = (self.store.clone(), self.keychain.clone());
         match reach {
-            Reach::BuildKit(dial) => Arc::new(BuildKit::new(dial, store, BuildKitOptions { threads, keychain })),
-            Reach::Docker(endpoint) => {
-                let options = DockerOptions { threads, images: self.images.clone(), keychain };
-                Arc::new(DockerEngine::new(endpoint, store, options))
-            }
+            Reach::BuildKit(dial) => Arc::new(self.buildkit(dial)),
+            Reach::Docker(endpoint) => Arc::new(self.docker(endpoint)),
         }
+    }
+
+    pub(crate) fn buildkit(&self, dial: Arc<dyn Dial>) -> BuildKit {
+        let options = BuildKitOptions { threads: threads(), keychain: self.keychain.clone() };
+        BuildKit::new(dial, self.store.clone(), options)
+    }
+
+    pub(crate) fn docker(&self, endpoint: Endpoint) -> DockerEngine {
+        let (images, keychain) = (self.images.clone(), self.keychain.clone());
+        DockerEngine::new(endpoint, self.store.clone(), DockerOptions { threads: threads(), images, keychain })
     }
 
     /// The engine outside this process that is asked for, or found. It answers, or this fails.
     pub(crate) async fn connect(
         &self,
         settings: &EngineSettings,
-        why_not_here: Option<Unusable>,
+        why_not_here: Option<&Unusable>,
     ) -> Result<Arc<dyn Engine>, Failure> {
         let environment = Environment::of_process();
         let engine = match (settings.wish, &settings.builders[..]) {
@@ -148,7 +160,7 @@ impl Client {
     async fn docker_instead(
         &self,
         environment: &Environment,
-        why_not_here: Option<Unusable>,
+        why_not_here: Option<&Unusable>,
     ) -> Result<Arc<dyn Engine>, Failure> {
         let unavailable = match environment.docker() {
             Ok(context) => {
@@ -170,38 +182,51 @@ impl Client {
     }
 }
 
+fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// A builder of those asked for.
-struct Member {
-    name: String,
-    reach: Reach,
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) reach: Reach,
     platforms: Vec<oci::Platform>,
 }
 
+impl Member {
+    pub(crate) fn of_node(node: buildkit::builders::Node) -> Self {
+        Self { name: node.name, reach: node.reach, platforms: node.platforms }
+    }
+}
+
 /// An address is one builder, a name may be several.
-fn resolve(builder: &BuilderArgument, environment: &Environment) -> Result<Vec<Member>, Failure> {
+pub(crate) fn resolve(builder: &BuilderArgument, environment: &Environment) -> Result<Vec<Member>, BuilderError> {
     match &builder.place {
         BuilderPlace::Address(address) => {
             let reach = Reach::BuildKit(address.dial(environment)?);
             Ok(vec![Member { name: address.to_string(), reach, platforms: builder.platforms.clone() }])
         }
         BuilderPlace::Name(name) => {
-            let nodes = environment.builder(name)?.nodes.into_iter().map(|node| Member {
-                name: node.name,
-                reach: node.reach,
-                platforms: if builder.platforms.is_empty() { node.platforms } else { builder.platforms.clone() },
-            });
-            Ok(nodes.collect())
+            let mut nodes: Vec<Member> = environment.builder(name)?.nodes.into_iter().map(Member::of_node).collect();
+            if !builder.platforms.is_empty() {
+                nodes.iter_mut().for_each(|node| node.platforms.clone_from(&builder.platforms));
+            }
+            Ok(nodes)
         }
     }
 }
 
 /// The builder of those who name none: buildx's current one if it is not just Docker, or buildkitd's usual socket.
-fn default_builder(environment: &Environment) -> Result<Vec<Member>, Failure> {
-    let socket = std::path::Path::new(BUILDKITD_SOCKET);
-    if socket.exists() {
-        let place = BuilderPlace::Address(Address::Unix(socket.to_owned()));
-        return resolve(&BuilderArgument { place, platforms: Vec::new() }, environment);
+fn default_builder(environment: &Environment) -> Result<Vec<Member>, BuilderError> {
+    match usual_socket() {
+        Some(member) => Ok(vec![member]),
+        None => Ok(environment.current_builder()?.nodes.into_iter().map(Member::of_node).collect()),
     }
-    let current = environment.current_builder()?;
-    resolve(&BuilderArgument { place: BuilderPlace::Name(current.name), platforms: Vec::new() }, environment)
+}
+
+/// The buildkitd of this machine, if there is one.
+pub(crate) fn usual_socket() -> Option<Member> {
+    let path = std::path::PathBuf::from(BUILDKITD_SOCKET);
+    let name = Address::Unix(path.clone()).to_string();
+    path.exists().then(|| Member { name, reach: Reach::BuildKit(Arc::new(Unix { path })), platforms: Vec::new() })
 }

@@ -11,7 +11,7 @@ use recipe::{Lock, Name, SourceSpec};
 
 use super::bases::Ground;
 use super::solve::{Contexts, SolveOptions, Work};
-use super::{Session, bases};
+use super::{Run, Session, bases};
 use crate::cli::Failure;
 use crate::workspace::{LoadedRecipe, Workspace};
 
@@ -58,7 +58,7 @@ pub async fn build_image(
     let ignore = ignore_patterns(loaded)?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, ignore)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
-    let (plan, lowered) = lower(session, &prepared, platform)?;
+    let (plan, lowered) = lower(session, &prepared, platform).await?;
     let output = image_output(&plan, options.compression);
     let work = Work::of(&plan, lowered, prepared.contexts);
     let image = work.image(session, output, &options.solve).await?;
@@ -116,7 +116,7 @@ pub async fn lower_image(
     let project = workspace.project()?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, ignore_patterns(loaded)?)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
-    lower(session, &prepared, platform)
+    lower(session, &prepared, platform).await
 }
 
 /// Builds what a recipe stands on, and finds the directories it takes files from.
@@ -128,7 +128,7 @@ pub(crate) async fn prepare<'a>(
     lock: &Lock,
     platform: Platform,
 ) -> Result<Prepared<'a>, Failure> {
-    let bases = locked.bases(session.build_platform(platform), platform)?;
+    let bases = locked.bases(session.build_platform(platform).await?, platform)?;
     let ground = bases::lay_ground(session, lock, &bases, locked.packages(platform)).await?;
     let directory = loaded.directory.on_disk(session.store())?;
     let mut contexts = Contexts::from([
@@ -148,15 +148,15 @@ pub(crate) async fn prepare<'a>(
     Ok(Prepared { locked, ground, contexts })
 }
 
-fn lower(session: &Session, prepared: &Prepared<'_>, platform: Platform) -> Result<(Plan, Lowered), Failure> {
+async fn lower(session: &Session, prepared: &Prepared<'_>, platform: Platform) -> Result<(Plan, Lowered), Failure> {
     let epoch = source_date_epoch(session)?.unwrap_or_else(|| prepared.locked.epoch());
-    let build = Build { build: session.build_platform(platform), target: platform, epoch };
+    let build = Build { build: session.build_platform(platform).await?, target: platform, epoch };
     let plan = Plan::image(&prepared.locked, &prepared.ground.images, &prepared.ground.layers, build)?;
     let lowered = plan.lower();
     Ok((plan, lowered))
 }
 
-fn source_date_epoch(session: &Session) -> Result<Option<Epoch>, Failure> {
+fn source_date_epoch(session: &Run) -> Result<Option<Epoch>, Failure> {
     let Some(text) = &session.settings().variables.source_date_epoch else { return Ok(None) };
     match text.parse::<u32>() {
         Ok(seconds) => Ok(Some(Epoch(i64::from(seconds)))),

@@ -7,7 +7,7 @@ use oci::layout::{BlobSource as _, Form, Images, Layout, LayoutError, Named};
 use oci::{Descriptor, Platform, Reference};
 use store::Store;
 
-use super::{ImageName, Session};
+use super::{ImageName, Run};
 use crate::cli::Failure;
 
 /// An image of the store under its names, ready to be written somewhere.
@@ -18,9 +18,9 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    pub(crate) fn new(session: &Session, root: &Descriptor, name: &ImageName) -> Self {
+    pub(crate) fn new(run: &Run, root: &Descriptor, name: &ImageName) -> Self {
         let named = Named { root: root.clone(), names: name.references().to_vec() };
-        Self { store: session.store().clone(), named }
+        Self { store: run.store().clone(), named }
     }
 
     /// As a layout directory, which changes in one step; one that holds the image already is left alone.
@@ -61,13 +61,13 @@ pub struct FoundLayout {
 ///
 /// # Errors
 /// It is no layout, holds no image or several, lacks a blob, or holds a wrong one.
-pub fn read_layout(session: &Session, path: &Path) -> Result<FoundLayout, Failure> {
+pub fn read_layout(run: &Run, path: &Path) -> Result<FoundLayout, Failure> {
     let layout = Layout::open(path)?;
     let mut root = layout.root(None)?.clone();
     let name = oci::layout::image_name(&root);
     root.annotations.clear();
     let images = Images::read(&layout, vec![Named { root: root.clone(), names: Vec::new() }])?;
-    let store = session.store();
+    let store = run.store();
     for (digest, size) in images.blobs() {
         if store.blob_size(digest) == Some(size) {
             continue;

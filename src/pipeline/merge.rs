@@ -7,7 +7,7 @@ use diag::{Diagnostic, codes};
 use oci::{Descriptor, Document as _, Index, Platform, Reference, Repository, Tag};
 
 use super::push::client;
-use super::{Naming, ProductMetadata, Pushed, Session, push_image};
+use super::{Naming, ProductMetadata, Pushed, Run, push_image};
 use crate::cli::Failure;
 use crate::workspace::WorkspaceError;
 
@@ -24,12 +24,7 @@ struct Parts {
 ///
 /// # Errors
 /// Files that do not fit together, and whatever the registry says.
-pub async fn merge(
-    session: &Session,
-    files: &[PathBuf],
-    naming: &Naming,
-    insecure: bool,
-) -> Result<Vec<Pushed>, Failure> {
+pub async fn merge(run: &Run, files: &[PathBuf], naming: &Naming, insecure: bool) -> Result<Vec<Pushed>, Failure> {
     let mut targets: BTreeMap<String, Parts> = BTreeMap::new();
     for file in files {
         for product in read(file)? {
@@ -45,13 +40,13 @@ pub async fn merge(
                 .into());
         };
         let tags = tags(&parts, repository, naming)?;
-        let images = client(session, [repository].into_iter(), insecure);
+        let images = client(run, [repository].into_iter(), insecure);
         for image in parts.images.values() {
             images.fetch_manifest(&repository.with_digest(image.digest)).await?;
         }
         let index = Index::new(parts.images.into_values().collect());
-        session.store().put_blob(&index.to_bytes())?;
-        pushed.extend(push_image(session, index.descriptor(), &[(repository.clone(), tags)], insecure).await?);
+        run.store().put_blob(&index.to_bytes())?;
+        pushed.extend(push_image(run, index.descriptor(), &[(repository.clone(), tags)], insecure).await?);
     }
     Ok(pushed)
 }

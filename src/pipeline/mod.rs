@@ -18,9 +18,9 @@ mod publish;
 mod push;
 mod session;
 mod solve;
+mod survey;
 
 pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
-pub use docker::endpoint as docker_endpoint;
 pub use engines::{EngineSettings, Seat, Wish};
 pub use export::{Exported, OutputSpec, OutputSpecError, export};
 pub use frontend_image::build_frontend;
@@ -35,8 +35,9 @@ pub use naming::{ImageName, Naming};
 pub use product::Product;
 pub use publish::{PublishOptions, publish, record_bases};
 pub use push::{Pushed, push_image};
-pub use session::Session;
+pub use session::{Run, Session};
 pub use solve::SolveOptions;
+pub use survey::{Answer, Surveyed, survey};
 
 use diag::{Diagnostic, codes};
 

@@ -53,17 +53,23 @@ pub async fn publish(
             }
         }
     }
-    let mut pushed = Vec::new();
+    let mut pushes = Vec::new();
     for image in wanted.into_values() {
         let path = if image.owner.contains('/') { image.owner.clone() } else { format!("packages/{}", image.owner) };
         let repository: Repository = format!("{}/{path}", options.repository).parse().map_err(bad_name)?;
         let size = session.store().blob_size(&image.manifest).expect("it was just built");
         let root = Descriptor::new(media_type::MANIFEST, image.manifest, size);
-        let destination = [(repository.clone(), vec![tag(image.platform, &image.manifest)])];
-        pushed.extend(push_image(session, root, &destination, options.insecure).await?);
         lock.put_published(image.at(&repository));
+        pushes.push((root, (repository, vec![tag(image.platform, &image.manifest)])));
     }
-    write(session, workspace, &lock)?;
+    let is_changed = is_changed(session, workspace, &lock)?;
+    let mut pushed = Vec::new();
+    for (root, destination) in pushes {
+        pushed.extend(push_image(session, root, &[destination], options.insecure).await?);
+    }
+    if is_changed {
+        workspace.write_lock(&lock)?;
+    }
     Ok(pushed)
 }
 
@@ -113,7 +119,11 @@ pub fn record_bases(
         let image = Wanted { owner: owner(base), platform: base.platform, manifest, inputs: base.inputs() };
         lock.put_published(image.at(repository));
     }
-    Ok(write(session, workspace, &lock)?.then(|| format!("locked base/{name}: published at {repository}")))
+    if !is_changed(session, workspace, &lock)? {
+        return Ok(None);
+    }
+    workspace.write_lock(&lock)?;
+    Ok(Some(format!("locked base/{name}: published at {repository}")))
 }
 
 fn owner(base: &LockedBase<'_>) -> String {
@@ -130,19 +140,19 @@ fn bad_name(error: oci::ReferenceError) -> Failure {
     Diagnostic::new(codes::cli::USAGE, error.to_string()).into()
 }
 
-/// Writes the lock where it changed, and tells whether it did.
-fn write(session: &Session, workspace: &Workspace, lock: &Lock) -> Result<bool, Failure> {
+/// Whether the lock is not what is written.
+///
+/// # Errors
+/// It is not, and it must not change.
+fn is_changed(session: &Session, workspace: &Workspace, lock: &Lock) -> Result<bool, Failure> {
     let (known, _) = workspace.lock()?;
-    if known == *lock {
-        return Ok(false);
-    }
-    if session.settings().locked {
+    let is_changed = known != *lock;
+    if is_changed && session.settings().locked {
         return Err(Diagnostic::new(codes::lock::UNPUBLISHED, "clawbuild.lock would have to say what was published")
             .help("run the same command without `--locked` and commit clawbuild.lock")
             .into());
     }
-    workspace.write_lock(lock)?;
-    Ok(true)
+    Ok(is_changed)
 }
 
 impl Wanted {

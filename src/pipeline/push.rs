@@ -7,7 +7,7 @@ use diag::progress::TaskId;
 use oci::{Descriptor, Repository, Tag};
 use registry::image::{ImageSettings, Images, Keychain, Push, PushReceipt, Traffic};
 
-use super::Session;
+use super::Run;
 use crate::cli::Failure;
 
 /// An image that a registry now holds, under its digest and tags.
@@ -19,22 +19,22 @@ pub struct Pushed(PushReceipt);
 /// # Errors
 /// Whatever the registry says.
 pub async fn push_image(
-    session: &Session,
+    run: &Run,
     root: Descriptor,
     destinations: &[(Repository, Vec<Tag>)],
     insecure: bool,
 ) -> Result<Vec<Pushed>, Failure> {
-    let images = client(session, destinations.iter().map(|(repository, _)| repository), insecure);
+    let images = client(run, destinations.iter().map(|(repository, _)| repository), insecure);
     // Blobs pushed to one repository can be mounted from it into the next ones of the same registry.
     let mut sources: Vec<Repository> = Vec::new();
     let mut pushed = Vec::new();
     for (repository, tags) in destinations {
         let task = TaskId::new(format!("push {repository}"));
-        let task = session.progress().task(task, format!("[push] {repository}"));
+        let task = run.progress().task(task, format!("[push] {repository}"));
         let push = Push { image: &root, repository, tags, fixed_tags: &[], mount_from: &sources };
         let receipt = tokio::select! {
             receipt = images.push(&push, &task) => receipt,
-            () = session.cancel().cancelled() => return Err(super::interrupted()),
+            () = run.cancel().cancelled() => return Err(super::interrupted()),
         };
         pushed.push(Pushed(task.conclude(receipt)?));
         sources.push(repository.clone());
@@ -43,15 +43,11 @@ pub async fn push_image(
 }
 
 /// What speaks to these repositories' registries; if `insecure`, also without TLS.
-pub(crate) fn client<'a>(
-    session: &Session,
-    repositories: impl Iterator<Item = &'a Repository>,
-    insecure: bool,
-) -> Images {
+pub(crate) fn client<'a>(run: &Run, repositories: impl Iterator<Item = &'a Repository>, insecure: bool) -> Images {
     let insecure: BTreeSet<String> =
         repositories.filter(|_| insecure).map(|repository| repository.registry().to_owned()).collect();
     let keychain = Keychain::from_environment(|name| std::env::var_os(name));
-    Images::new(session.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() })
+    Images::new(run.downloader().clone(), ImageSettings { keychain, insecure, ..ImageSettings::default() })
 }
 
 impl Pushed {

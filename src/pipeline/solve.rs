@@ -92,6 +92,6 @@ impl Work {
             no_cache: options.no_cache,
             source_date_epoch: Some(self.epoch.0),
         };
-        Ok(session.engine().solve(request, session.progress().clone(), session.cancel().clone()).await?)
+        Ok(session.engine().await?.solve(request, session.progress().clone(), session.cancel().clone()).await?)
     }
 }

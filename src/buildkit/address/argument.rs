@@ -1,5 +1,6 @@
 //! The argument of `--builder`: an address or a name, with attributes behind it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -24,6 +25,15 @@ pub enum BuilderPlace {
     Address(Address),
     /// The one that buildx knows by this name, or the Docker behind this context.
     Name(String),
+}
+
+impl fmt::Display for BuilderPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Every attribute.
