@@ -1,31 +1,9 @@
-//! The program as a whole, as images carry it: started, signalled and asked, as a container engine does it.
+//! One process: its status, its signals, its end.
 
-#![expect(clippy::unwrap_used, reason = "tests fail that way")]
-
+use crate::scene::{eventually, program, stderr, stdout, Scene};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Compiles the program as src/plan/init.rs does, once.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("claw-init");
-        let flags =
-            "--edition=2021 --crate-name=claw_init --crate-type=bin --cfg freestanding -Copt-level=z -Clto=fat \
-            -Ccodegen-units=1 -Cpanic=abort -Cstrip=symbols -Crelocation-model=static -Clink-arg=-nostartfiles \
-            -Clink-arg=-nostdlib -Clink-arg=-static -Clink-arg=-Wl,--build-id=none -Dwarnings -o";
-        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/main.rs");
-        let status = rustc.args(flags.split_whitespace()).arg(&path).arg(source).status().unwrap();
-        assert!(status.success());
-        path
-    })
-}
 
 #[test]
 fn the_program_is_small_and_needs_nothing() {
@@ -34,92 +12,6 @@ fn the_program_is_small_and_needs_nothing() {
     // The type of the ELF file is "executable", not "shared object", and no interpreter is named in it.
     assert_eq!(bytes[16], 2);
     assert!(!bytes.windows(8).any(|window| window == b"ld-linux" || window == b"ld-musl-"));
-}
-
-/// A directory with a manifest, removed with the test.
-struct Scene(PathBuf);
-
-impl Scene {
-    fn new(name: &str, manifest: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("claw-init-process-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("init.json"), manifest.replace("DIR", dir.to_str().unwrap())).unwrap();
-        Self(dir)
-    }
-
-    /// A manifest that runs one shell script.
-    fn script(name: &str, script: &str) -> Self {
-        Self::new(
-            name,
-            &format!(r#"{{"version": 1, "command": ["/bin/sh", "-c", "{script}"], "stop_timeout_ms": 300}}"#),
-        )
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
-        command.args(args).env("CLAW_INIT_MANIFEST", self.0.join("init.json")).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn start(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines }
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-struct Running {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn signal(&self, signal: &str) {
-        let status =
-            Command::new("/bin/kill").args([format!("-{signal}"), self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Waits for the end. Gives the status and the rest of both outputs.
-    fn end(mut self) -> (i32, String, String) {
-        let (mut out, mut err) = (String::new(), String::new());
-        self.lines.read_to_string(&mut out).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        let status = self.child.wait().unwrap();
-        (status.code().unwrap_or_else(|| -status.signal().unwrap()), out, err)
-    }
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -260,42 +152,6 @@ fn a_storm_of_short_lives_is_survived() {
 }
 
 #[test]
-fn several_processes_have_prefixed_lines_and_end_together() {
-    let scene = Scene::new(
-        "several",
-        r#"{"version": 1, "stop_timeout_ms": 5000, "processes": [
-            {"name": "main", "command": ["/bin/sh", "-c", "echo one; echo two >&2; sleep 0.3; printf last; exit 4"]},
-            {"name": "side", "command": ["/bin/sh", "-c", "exec 2>/dev/null; trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"]},
-            {"name": "once", "command": ["/bin/sh", "-c", "exit 1"], "restart": "never"}
-        ]}"#,
-    );
-    let output = scene.run(&[]);
-    assert_eq!(output.status.code(), Some(4));
-    let mut lines: Vec<&str> = stdout(&output).lines().collect();
-    lines.sort_unstable();
-    assert_eq!(lines, ["[main] last", "[main] one", "[side] bye", "[side] up"]);
-    let mut errors: Vec<&str> = stderr(&output).lines().collect();
-    errors.sort_unstable();
-    assert_eq!(errors, ["[main] two", "claw-init: main ended with status 4", "claw-init: once ended with status 1"]);
-}
-
-#[test]
-fn a_companion_is_started_again() {
-    let scene = Scene::new(
-        "restart",
-        r#"{"version": 1, "processes": [
-            {"name": "main", "command": ["/bin/sh", "-c", "while [ ! -e DIR/second ]; do sleep 0.02; done"]},
-            {"name": "side",
-             "command": ["/bin/sh", "-c", "if [ -e DIR/first ]; then touch DIR/second; exit 0; fi; touch DIR/first; exit 1"]}
-        ]}"#,
-    );
-    let begin = Instant::now();
-    let output = scene.run(&[]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(begin.elapsed() >= Duration::from_millis(100), "restarts wait: {:?}", begin.elapsed());
-}
-
-#[test]
 fn secrets_reach_the_child_and_the_config_and_nothing_else() {
     let scene = Scene::new(
         "secrets",
@@ -327,41 +183,4 @@ fn health_is_the_exit_status() {
     fs::write(scene.0.join("up"), "").unwrap();
     assert_eq!(scene.run(&["health"]).status.code(), Some(0));
     assert_eq!(Scene::new("health-null", &health("null")).run(&["health"]).status.code(), Some(0));
-}
-
-/// Needs root, to be given up.
-#[test]
-fn root_is_given_up_for_good() {
-    if fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata)).unwrap() != 0 {
-        println!("not root: nothing to give up");
-        return;
-    }
-    let scene = Scene::new(
-        "root",
-        r#"{"version": 1, "user": {"uid": 1234, "gid": 2345, "home": "/"},
-            "volumes": [{"path": "DIR/volume", "uid": 1234, "gid": 2345, "mode": "0700"}],
-            "config": [{"path": "DIR/volume/c.env", "format": "env", "overrides": [{"env": "A", "key": ["A"]}]}],
-            "command": ["/bin/sh", "-c", "id -u; id -g; id -G; grep -h CapEff /proc/self/status; stat -c '%u:%g %a' DIR/volume DIR/volume/c.env"]}"#,
-    );
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&scene.0, open).unwrap();
-    let output = scene.command(&[]).env("A", "1").output().unwrap();
-    assert_eq!(
-        stdout(&output),
-        "1234\n2345\n2345\nCapEff:\t0000000000000000\n1234:2345 700\n1234:2345 600\n",
-        "{}",
-        stderr(&output)
-    );
-
-    // The volume follows to the asked number; what lies in it keeps its owner.
-    let output = scene
-        .command(&["stat", "-c", "%u:%g", scene.0.join("volume").to_str().unwrap()])
-        .env("CLAW_UID", "4321")
-        .output()
-        .unwrap();
-    assert_eq!(stdout(&output), "4321:4321\n", "{}", stderr(&output));
-    let output = scene.command(&["id", "-u"]).env("CLAW_UID", "0").output().unwrap();
-    assert_eq!(stdout(&output), "0\n", "{}", stderr(&output));
-    let output = scene.command(&["id", "-u"]).env("CLAW_UID", "-1").output().unwrap();
-    assert_eq!(output.status.code(), Some(78));
 }
