@@ -48,7 +48,7 @@ pub(crate) fn render(config: &ConfigFile, environment: &Environment) -> Result<R
     render::check(config.format, &text).map_err(|error| problem(source, error.describe(&[])))?;
     let mut overridden = 0;
     // What an earlier start put into a file that is kept may have been secret.
-    let mut mode = match existing.and_then(|path| file::status(path, true).ok()) {
+    let mut mode = match existing.and_then(|path| file::status(path).ok()) {
         Some(status) => config.mode & status.mode,
         None => config.mode,
     };
@@ -112,10 +112,10 @@ pub(crate) fn install(config: &ConfigFile, environment: &Environment) -> Result<
 
 /// Whether a file of its own is mounted at `path`.
 fn is_mounted(path: &str) -> bool {
-    let Ok(status) = file::status(path, true) else {
+    let Ok(status) = file::status(path) else {
         return false;
     };
-    let directory = file::parent(path).and_then(|parent| file::status(parent, true).ok());
+    let directory = file::parent(path).and_then(|parent| file::status(parent).ok());
     directory.is_some_and(|directory| directory.device != status.device) || is_mount_point(path)
 }
 

@@ -79,13 +79,14 @@ impl Environment {
         environment
     }
 
-    /// Gives `HOME` a value that makes sense. Container engines set it to `/` for users without an account.
+    /// Gives `HOME` a value that makes sense. Container engines set it to `/` for users without an account, and to `/root`
+    /// for root, which this program does not stay.
     fn settle_home(&mut self, manifest: &Manifest) {
-        let given = self.get("HOME").is_some_and(|home| home != b"/");
+        let given = self.get("HOME").is_some_and(|home| home != b"/" && home != b"/root");
         let Some(user) = manifest.user.as_ref().filter(|_| !given) else {
             return;
         };
-        let is_there = file::status(&user.home, true).is_ok_and(|status| status.is_dir);
+        let is_there = file::status(&user.home).is_ok_and(|status| status.is_dir);
         let home = if is_there { user.home.as_str() } else { "/tmp" };
         self.variables.insert(b"HOME".to_vec(), home.as_bytes().to_vec());
     }

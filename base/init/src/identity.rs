@@ -7,6 +7,7 @@ use alloc::format;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::manifest::{Manifest, Volume};
+use crate::sys::tree::Directory;
 use crate::sys::{file, say, user, Errno};
 
 /// Names another user than the manifest's, by number; `0` stays root. It counts only where the container starts as root.
@@ -67,16 +68,14 @@ fn id(name: &str, environment: &Environment) -> Result<Option<u32>, Failure> {
     }
 }
 
-/// Gives the volume's directory, and nothing below it, to `owner`, unless it is theirs.
+/// Gives the volume to `owner`, unless its directory is theirs already.
 fn own(volume: &Volume, owner: (u32, u32)) -> Result<(), Errno> {
     file::make_dirs(&volume.path, volume.mode)?;
     // A link here is the work of whoever could write the volume's parent, and would lead anywhere.
-    let status = file::status(&volume.path, false)?;
-    if !status.is_dir {
-        return Err(Errno::ENOTDIR);
-    }
+    let directory = Directory::open(&volume.path)?;
+    let status = directory.status()?;
     if (status.uid, status.gid) == owner {
         return Ok(());
     }
-    file::change_owner(&volume.path, owner.0, owner.1)
+    directory.give(owner)
 }

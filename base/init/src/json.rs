@@ -145,7 +145,8 @@ pub(crate) fn write(value: &Value, out: &mut String) {
     }
 }
 
-/// Writes a JSON string. What JavaScript once took for line ends is escaped too, which makes it a JSON5 string as well.
+/// Writes a JSON string. What JavaScript once took for line ends, and what YAML does not print, is escaped too, so that it
+/// is a string of JSON5, YAML and TOML as well.
 pub(crate) fn write_string(text: &str, out: &mut String) {
     use fmt::Write;
     out.push('"');
@@ -156,7 +157,7 @@ pub(crate) fn write_string(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '\0'..='\x1f' | '\x7f' | '\u{2028}' | '\u{2029}' => {
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 write!(out, "\\u{:04x}", u32::from(char)).expect("a String takes all writes");
             }
             _ => out.push(char),

@@ -42,7 +42,7 @@ pub(super) fn set(text: &str, key: &[String], value: &Value) -> Result<String, E
 
 fn assignments(text: &str) -> Result<Vec<Assignment<'_>>, SyntaxError> {
     let mut found = Vec::new();
-    let mut offset = 0;
+    let mut offset = super::byte_order_mark(text).len();
     while offset < text.len() {
         let line_end = text[offset..].find('\n').map_or(text.len(), |newline| offset + newline);
         let line = &text[offset..line_end];
@@ -74,7 +74,8 @@ fn value_span(text: &str, start: usize) -> Result<Range<usize>, SyntaxError> {
         let plain = &text[begin..line_end];
         let comment = plain.match_indices('#').find(|(at, _)| *at == 0 || plain[..*at].ends_with([' ', '\t']));
         let length = plain[..comment.map_or(plain.len(), |(at, _)| at)].trim_end().len();
-        return Ok(begin..begin + length);
+        // Where nothing is, a value goes right behind the `=`, not before a comment that follows.
+        return Ok(if length == 0 { start..start } else { begin..begin + length });
     };
     let mut chars = text[begin + 1..].char_indices();
     while let Some((at, char)) = chars.next() {
@@ -90,7 +91,7 @@ fn value_span(text: &str, start: usize) -> Result<Range<usize>, SyntaxError> {
 
 fn is_name(text: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    !text.is_empty() && text.bytes().all(part) && !text.starts_with(|char: char| char.is_ascii_digit())
+    text.bytes().all(part) && text.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
 }
 
 /// The value in the plainest spelling that every reader takes the same way.
@@ -151,9 +152,15 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_behind_nothing_stays_one() {
+        assert_eq!(set_one("A= # why\n", "A", &text("x")), "A=x # why\n");
+    }
+
+    #[test]
     fn a_new_name_goes_to_the_end() {
         assert_eq!(set_one("", "A", &text("1")), "A=1\n");
         assert_eq!(set_one("B=2", "A", &text("1")), "B=2\nA=1\n");
+        assert_eq!(set_one("\u{feff}A=2", "A", &text("1")), "\u{feff}A=1");
         assert_eq!(set_one("B=2\n", "A", &text("")), "B=2\nA=\n");
     }
 

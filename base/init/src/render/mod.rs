@@ -83,6 +83,12 @@ impl From<SyntaxError> for EditError {
     }
 }
 
+/// What editors of some systems put in front of a text.
+fn byte_order_mark(text: &str) -> &str {
+    let mark = '\u{feff}';
+    text.get(..mark.len_utf8()).filter(|start| start.starts_with(mark)).unwrap_or_default()
+}
+
 /// Reads a text and keeps nothing.
 ///
 /// # Errors
@@ -111,3 +117,6 @@ pub(crate) fn set(format: Format, text: &str, key: &[String], value: &Value) -> 
         Format::Env => dotenv::set(text, key, value),
     }
 }
+
+#[cfg(test)]
+mod properties;

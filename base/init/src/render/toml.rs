@@ -22,7 +22,7 @@ pub(super) fn check(text: &str) -> Result<(), SyntaxError> {
 pub(super) fn set(text: &str, key: &[String], value: &Value) -> Result<String, EditError> {
     let document = parse(text)?;
     let (range, new) = match document.find(key)? {
-        Some((node, depth)) => edit(node, key, depth, value)?,
+        Some((node, depth)) => document.edit(node, key, depth, value)?,
         None => document.insertion(key, &write(value)?)?,
     };
     Ok(format!("{}{new}{}", &text[..range.start], &text[range.end..]))
@@ -72,6 +72,54 @@ enum Shape {
 const TABLE: &str = "a table";
 
 impl Document<'_> {
+    /// What to write where, for a value at or below `node`, to which `depth` names of the key lead.
+    fn edit(
+        &self,
+        node: &Node,
+        key: &[String],
+        depth: usize,
+        value: &Value,
+    ) -> Result<(Range<usize>, String), EditError> {
+        let rest = &key[depth..];
+        let Some(next) = rest.first() else {
+            return Ok((node.span.clone(), write(value)?));
+        };
+        match &node.shape {
+            Shape::Plain => Err(EditError::Blocked { depth, found: "a plain value" }),
+            Shape::List(items) => {
+                let number: usize = next
+                    .parse()
+                    .map_err(|_| EditError::Blocked { depth, found: "a list, which has numbers for keys" })?;
+                match items.get(number) {
+                    Some(item) => self.edit(item, key, depth + 1, value),
+                    None if number == items.len() => {
+                        let new = inline(&rest[1..], value)?;
+                        Ok(self.insert(node, items.last().map(|item| item.span.end), &new, ["[", "]"]))
+                    }
+                    None => Err(EditError::Blocked { depth, found: "a list that is shorter" }),
+                }
+            }
+            Shape::Table(entries) => match find_entry(entries, rest, depth)? {
+                Some((node, depth)) => self.edit(node, key, depth, value),
+                None => {
+                    let new = format!("{} = {}", write_key(rest), write(value)?);
+                    Ok(self.insert(node, entries.last().map(|entry| entry.value.span.end), &new, ["{ ", " }"]))
+                }
+            },
+        }
+    }
+
+    /// Puts a new part behind the last of a list or an inline table; a comma that may follow there stays behind it.
+    fn insert(&self, node: &Node, last: Option<usize>, new: &str, [open, close]: [&str; 2]) -> (Range<usize>, String) {
+        let Range { start, end } = node.span;
+        match last {
+            Some(last) => (last..last, format!(", {new}")),
+            None if self.text[start + 1..end - 1].trim().is_empty() => (start..end, format!("{open}{new}{close}")),
+            // Comments stay. The last of them ends with its line, so the closing bracket is on another.
+            None => (end - 1..end, format!("{new}{close}")),
+        }
+    }
+
     /// The value that is at `key` or on the way to it, and how much of the key leads to it.
     fn find(&self, key: &[String]) -> Result<Option<(&Node, usize)>, EditError> {
         for table in &self.tables {
@@ -133,7 +181,8 @@ impl Document<'_> {
             None => (table.body, ""),
         };
         let before = &self.text[..position];
-        let separator = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+        let is_line = before == super::byte_order_mark(self.text) || before.ends_with('\n');
+        let separator = if is_line { "" } else { "\n" };
         (position..position, format!("{separator}{indent}{key} = {value}\n"))
     }
 
@@ -144,12 +193,13 @@ impl Document<'_> {
 
     /// Behind the comment a text begins with, unless that belongs to the header below it.
     fn behind_head(&self) -> usize {
-        let mut position = 0;
-        for line in self.text.split_inclusive('\n') {
+        let start = super::byte_order_mark(self.text).len();
+        let mut position = start;
+        for line in self.text[start..].split_inclusive('\n') {
             match line.trim() {
                 "" => return position + line.len(),
                 comment if comment.starts_with('#') => position += line.len(),
-                _ => return 0,
+                _ => return start,
             }
         }
         position
@@ -177,44 +227,6 @@ fn find_entry<'a>(entries: &'a [Entry], key: &[String], depth: usize) -> Result<
         }
     }
     Ok(None)
-}
-
-/// What to write where, for a value at or below `node`, to which `depth` names of the key lead.
-fn edit(node: &Node, key: &[String], depth: usize, value: &Value) -> Result<(Range<usize>, String), EditError> {
-    let rest = &key[depth..];
-    let Some(next) = rest.first() else {
-        return Ok((node.span.clone(), write(value)?));
-    };
-    match &node.shape {
-        Shape::Plain => Err(EditError::Blocked { depth, found: "a plain value" }),
-        Shape::List(items) => {
-            let number: usize =
-                next.parse().map_err(|_| EditError::Blocked { depth, found: "a list, which has numbers for keys" })?;
-            match items.get(number) {
-                Some(item) => edit(item, key, depth + 1, value),
-                None if number == items.len() => {
-                    let new = inline(&rest[1..], value)?;
-                    Ok(insert(node, items.last().map(|item| item.span.end), &new, ["[", "]"]))
-                }
-                None => Err(EditError::Blocked { depth, found: "a list that is shorter" }),
-            }
-        }
-        Shape::Table(entries) => match find_entry(entries, rest, depth)? {
-            Some((node, depth)) => edit(node, key, depth, value),
-            None => {
-                let new = format!("{} = {}", write_key(rest), write(value)?);
-                Ok(insert(node, entries.last().map(|entry| entry.value.span.end), &new, ["{ ", " }"]))
-            }
-        },
-    }
-}
-
-/// Puts a new part behind the last of a list or an inline table; a comma that may follow there stays behind it.
-fn insert(node: &Node, last: Option<usize>, new: &str, [open, close]: [&str; 2]) -> (Range<usize>, String) {
-    match last {
-        Some(last) => (last..last, format!(", {new}")),
-        None => (node.span.clone(), format!("{open}{new}{close}")),
-    }
 }
 
 /// The value, in an inline table if names lead to it.
@@ -273,7 +285,7 @@ fn write(value: &Value) -> Result<String, EditError> {
 }
 
 fn parse(text: &str) -> Result<Document<'_>, SyntaxError> {
-    let mut parser = Parser { text, offset: 0 };
+    let mut parser = Parser { text, offset: super::byte_order_mark(text).len() };
     let mut document = Document { text, tables: Vec::new(), lists: Vec::new() };
     document.tables.push(Table { path: Vec::new(), body: 0, entries: Vec::new() });
     parser.document(&mut document).map_err(|problem| SyntaxError::at(text, parser.offset, problem))?;

@@ -104,6 +104,16 @@ fn a_table_that_is_not_there_is_made() {
 }
 
 #[test]
+fn comments_in_an_empty_list_stay() {
+    assert_eq!(set_one("a = [ # none\n]\n", "a.0", "1"), "a = [ # none\n1]\n");
+}
+
+#[test]
+fn a_byte_order_mark_stays_in_front() {
+    assert_eq!(set_one("\u{feff}[t]\n", "a", "1"), "\u{feff}a = 1\n[t]\n");
+}
+
+#[test]
 fn what_cannot_be_is_said() {
     for (key, value, expected) in [
         ("schema.x", "1", "`schema.x` cannot be set: `schema` is a plain value"),

@@ -193,7 +193,7 @@ fn write_text(text: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let mut parser = Parser { text, offset: 0 };
+    let mut parser = Parser { text, offset: super::byte_order_mark(text).len() };
     parser.document().map_err(|problem| SyntaxError::at(text, parser.offset, problem))
 }
 
@@ -209,13 +209,13 @@ impl<'a> Parser<'a> {
     fn document(&mut self) -> Parsed<Node> {
         self.eat_line_that(|line| line.starts_with('%'));
         self.skip_empty_lines();
-        self.eat_line_that(|line| line.trim_end() == "---");
+        self.eat_line_that(|line| is_marker(line, "---"));
         let root = match self.next_indent()? {
             None => Node { span: self.offset..self.offset, start: self.offset, shape: Shape::Empty },
             Some(indent) => self.block(self.offset, indent, 0)?,
         };
         self.skip_empty_lines();
-        self.eat_line_that(|line| line.trim_end() == "...");
+        self.eat_line_that(|line| is_marker(line, "..."));
         self.skip_empty_lines();
         if self.offset < self.text.len() {
             Err("expected the end of the document")
@@ -353,10 +353,9 @@ impl<'a> Parser<'a> {
                 (start + length, Shape::Flow)
             }
             _ => {
-                let length = line.len() - trailing_comment(line).len();
-                let first = line[..length].trim_end();
-                let end = self.end_of_deeper_lines(parent);
-                let is_one_line = end <= start + line.len();
+                let first = without_comment(line);
+                let end = self.end_of_plain(parent);
+                let is_one_line = end == start + first.len();
                 match first {
                     "~" | "null" | "Null" | "NULL" if is_one_line => (start + first.len(), Shape::Null),
                     _ if is_one_line => (start + first.len(), Shape::Plain),
@@ -392,6 +391,23 @@ impl<'a> Parser<'a> {
                 break;
             }
             offset += line.len() + 1;
+        }
+        end
+    }
+
+    /// Where a value without quotes ends. A comment ends it too.
+    fn end_of_plain(&self, parent: Option<usize>) -> usize {
+        let last = self.end_of_deeper_lines(parent);
+        let (mut end, mut offset) = (self.offset, self.offset);
+        for line in self.text[self.offset..last].split_inclusive('\n') {
+            let content = without_comment(line);
+            if !content.is_empty() {
+                end = offset + content.len();
+            }
+            if !trailing_comment(line).is_empty() {
+                break;
+            }
+            offset += line.len();
         }
         end
     }
@@ -436,6 +452,14 @@ impl<'a> Parser<'a> {
         }
         Ok(Some(line.len() - content.len()))
     }
+}
+
+/// Whether a line is that marker, and nothing but a comment behind it.
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker).is_some_and(|rest| {
+        let content = rest.trim();
+        content.is_empty() || (content.starts_with('#') && rest.starts_with([' ', '\t']))
+    })
 }
 
 /// Whether a sequence's item begins here.
@@ -513,6 +537,11 @@ fn bracketed_length(text: &str) -> Option<usize> {
         }
         before = char;
     }
+}
+
+/// A line without its comment and the white space in front of that.
+fn without_comment(line: &str) -> &str {
+    line[..line.len() - trailing_comment(line).len()].trim_end()
 }
 
 /// The comment at the end of a line, which begins with `#` behind white space or at the line's beginning.

@@ -146,6 +146,20 @@ fn a_new_key_goes_below_its_block() {
 }
 
 #[test]
+fn comments_below_a_value_are_no_part_of_it() {
+    assert_eq!(set_one("a:\n - null\n   # c\n", "a.0.x", "1"), "a:\n - {\"x\": 1}\n   # c\n");
+    assert_eq!(set_one("a: one # c\n  # d\nb: 2\n", "a", "1"), "a: 1 # c\n  # d\nb: 2\n");
+    assert_eq!(set_one("a: one\n  two # c\n  # d\nb: 2\n", "a", "1"), "a: 1 # c\n  # d\nb: 2\n");
+    assert_eq!(set_one("--- # c\na: 1\n... # d\n", "a", "2"), "--- # c\na: 2\n... # d\n");
+    assert_eq!(set_one("\u{feff}a: 1\n", "b", "2"), "\u{feff}a: 1\nb: 2\n");
+}
+
+#[test]
+fn what_no_reader_prints_is_escaped() {
+    assert_eq!(set("", &path("a"), &Value::Text("\u{80}\u{feff}".into())), Ok("a: \"\\u0080\\ufeff\"\n".into()));
+}
+
+#[test]
 fn what_cannot_be_is_said() {
     for (key, expected) in [
         ("web_port.x", "`web_port.x` cannot be set: `web_port` is a plain value"),

@@ -15,6 +15,8 @@ impl Errno {
     pub(crate) const EEXIST: Self = Self(17);
     pub(crate) const ENOTDIR: Self = Self(20);
     pub(crate) const EINVAL: Self = Self(22);
+    pub(crate) const ENAMETOOLONG: Self = Self(36);
+    pub(crate) const ELOOP: Self = Self(40);
     pub(crate) const EINPROGRESS: Self = Self(115);
     pub(crate) const ETIMEDOUT: Self = Self(110);
 

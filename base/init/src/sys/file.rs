@@ -7,13 +7,13 @@ use alloc::vec::Vec;
 use super::{address, arch, argument, c_string, call, call_with_addresses, small, Errno};
 
 const AT_FDCWD: i32 = -100;
-const AT_SYMLINK_NOFOLLOW: i32 = 0x100;
 const O_WRONLY: i32 = 0o1;
 const O_CREAT: i32 = 0o100;
 const O_EXCL: i32 = 0o200;
 const O_CLOEXEC: i32 = 0o2_000_000;
 /// Type, mode, owner, size: what [`Status`] holds.
 const STATX_WANTED: usize = 0x1 | 0x2 | 0x8 | 0x10 | 0x200;
+const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 
@@ -56,6 +56,8 @@ pub(crate) struct Status {
     pub(crate) gid: u32,
     /// Of the file system it is in.
     pub(crate) device: (u32, u32),
+    /// Whether something is mounted there. Kernels before 5.8 do not tell.
+    pub(crate) is_mount: bool,
 }
 
 /// `struct statx`, as far as it is of use here.
@@ -78,11 +80,16 @@ struct Statx {
 }
 
 fn open(path: &str, flags: i32, mode: u32) -> Result<Fd, Errno> {
-    let path = c_string(path.as_bytes())?;
+    open_at(AT_FDCWD, path.as_bytes(), flags, mode)
+}
+
+/// Opens what has that path, from an open directory on.
+pub(super) fn open_at(directory: i32, path: &[u8], flags: i32, mode: u32) -> Result<Fd, Errno> {
+    let path = c_string(path)?;
     let flags = argument(flags | O_CLOEXEC);
     // SAFETY: the kernel reads the path as far as its null character.
     let number = unsafe {
-        call_with_addresses(arch::OPENAT, [argument(AT_FDCWD), address(path.as_ptr()), flags, argument(mode)])?
+        call_with_addresses(arch::OPENAT, [argument(directory), address(path.as_ptr()), flags, argument(mode)])?
     };
     Ok(Fd::new(number))
 }
@@ -156,7 +163,7 @@ pub(crate) fn remove(path: &str) -> Result<(), Errno> {
 
 /// Makes a directory and those above it, where they are not there.
 pub(crate) fn make_dirs(path: &str, mode: u32) -> Result<(), Errno> {
-    if let Ok(status) = status(path, true) {
+    if let Ok(status) = status(path) {
         return if status.is_dir { Ok(()) } else { Err(Errno::ENOTDIR) };
     }
     if let Some(parent) = parent(path) {
@@ -178,16 +185,19 @@ pub(crate) fn parent(path: &str) -> Option<&str> {
     Some(if parent.is_empty() { "/" } else { parent })
 }
 
-/// What is known of the file at `path`, or of the link there.
-pub(crate) fn status(path: &str, follow: bool) -> Result<Status, Errno> {
-    let path = c_string(path.as_bytes())?;
-    let flags = argument(if follow { 0 } else { AT_SYMLINK_NOFOLLOW });
+/// What is known of the file at `path`.
+pub(crate) fn status(path: &str) -> Result<Status, Errno> {
+    status_at(AT_FDCWD, path.as_bytes(), 0)
+}
+
+/// What is known of what has that path, from an open directory on.
+pub(super) fn status_at(directory: i32, path: &[u8], flags: i32) -> Result<Status, Errno> {
+    let path = c_string(path)?;
     let mut status = Statx::default();
     let target = address(&raw mut status);
+    let arguments = [argument(directory), address(path.as_ptr()), argument(flags), STATX_WANTED, target];
     // SAFETY: the kernel reads the path as far as its null character and writes one `struct statx`, which has that layout.
-    unsafe {
-        call_with_addresses(arch::STATX, [argument(AT_FDCWD), address(path.as_ptr()), flags, STATX_WANTED, target])?
-    };
+    unsafe { call_with_addresses(arch::STATX, arguments)? };
     let [major, minor] = status.device;
     Ok(Status {
         is_dir: status.mode & S_IFMT == S_IFDIR,
@@ -195,30 +205,25 @@ pub(crate) fn status(path: &str, follow: bool) -> Result<Status, Errno> {
         uid: status.uid,
         gid: status.gid,
         device: (major, minor),
+        is_mount: status.attributes & STATX_ATTR_MOUNT_ROOT != 0,
     })
 }
 
 /// Whether something is at `path`.
 pub(crate) fn exists(path: &str) -> bool {
-    status(path, true).is_ok()
-}
-
-/// Gives a file, or a link and not what it leads to, to another owner.
-pub(crate) fn change_owner(path: &str, uid: u32, gid: u32) -> Result<(), Errno> {
-    let path = c_string(path.as_bytes())?;
-    let arguments =
-        [argument(AT_FDCWD), address(path.as_ptr()), argument(uid), argument(gid), argument(AT_SYMLINK_NOFOLLOW)];
-    // SAFETY: the kernel reads the path as far as its null character.
-    unsafe { call_with_addresses(arch::FCHOWNAT, arguments)? };
-    Ok(())
+    status(path).is_ok()
 }
 
 /// The names in a directory, in no order, but without `.` and `..`.
 pub(crate) fn names(path: &str) -> Result<Vec<Vec<u8>>, Errno> {
+    names_in(&open_directory(path)?)
+}
+
+/// The names in an open directory.
+pub(super) fn names_in(dir: &Fd) -> Result<Vec<Vec<u8>>, Errno> {
     /// Where in an entry its length and its name are.
     const LENGTH: usize = 16;
     const NAME: usize = 19;
-    let dir = open(path, arch::O_DIRECTORY, 0)?;
     let mut names = Vec::new();
     let mut buffer = vec![0_u8; 8 << 10];
     loop {
@@ -272,13 +277,13 @@ mod tests {
         assert_eq!(make_dirs(&path, 0o700), Err(Errno::ENOTDIR));
 
         let metadata = std::fs::metadata(&path).unwrap();
-        let status = status(&path, true).unwrap();
+        let status = status(&path).unwrap();
         assert!(!status.is_dir);
         assert_eq!(
             (status.uid, status.gid),
             (std::os::unix::fs::MetadataExt::uid(&metadata), std::os::unix::fs::MetadataExt::gid(&metadata))
         );
-        assert!(super::status(&deep, false).unwrap().is_dir);
+        assert!(super::status(&deep).unwrap().is_dir);
 
         for number in 0..600 {
             write_new(&format!("{deep}/{number:0>40}"), b"", 0o600).unwrap();

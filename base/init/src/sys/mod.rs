@@ -19,6 +19,7 @@ pub(crate) mod socket;
 #[cfg(freestanding)]
 mod start;
 pub(crate) mod time;
+pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod wait;
 

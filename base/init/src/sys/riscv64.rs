@@ -10,6 +10,8 @@ pub(super) use generic::*;
 
 /// `O_DIRECTORY`, which differs between architectures.
 pub(super) const O_DIRECTORY: i32 = 0o200_000;
+/// `O_NOFOLLOW`, which differs between architectures.
+pub(super) const O_NOFOLLOW: i32 = 0o400_000;
 
 /// Makes a system call.
 ///

@@ -65,6 +65,8 @@ pub(super) const STATX: usize = 332;
 
 /// `O_DIRECTORY`, which differs between architectures.
 pub(super) const O_DIRECTORY: i32 = 0o200_000;
+/// `O_NOFOLLOW`, which differs between architectures.
+pub(super) const O_NOFOLLOW: i32 = 0o400_000;
 
 #[cfg(freestanding)]
 pub(super) mod freestanding {
