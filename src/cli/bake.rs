@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use diag::{Diagnostic, codes};
 use oci::{Platform, Reference};
-use recipe::{Recipe, SourceSpec, StepKind};
+use recipe::{Recipe, SourceSpec, StepKind, Tier};
 use serde_json::{Map, Value, json};
 
 use super::arguments::Graph;
@@ -21,16 +21,16 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
     let mut found = Vec::new();
     for word in &arguments.targets {
-        let Target::Recipe { loaded, workspace } = Target::find(&here, word)? else {
-            return Err(Diagnostic::new(
-                codes::cli::USAGE,
-                format!("`{word}` is a base, which only clawbuild assembles"),
-            )
-            .help("name recipes; what they stand on is taken from a registry: `clawbuild publish RECIPE`")
-            .into());
-        };
-        let place = Place::of(arguments, &workspace, &loaded)?;
-        found.push((loaded, workspace, place));
+        for target in Target::find_all(&here, word)? {
+            let Target::Recipe { loaded, workspace } = target else {
+                let message = format!("`{word}` is a base, which only clawbuild assembles");
+                return Err(Diagnostic::new(codes::cli::USAGE, message)
+                    .help("name recipes; what they stand on is taken from a registry: `clawbuild publish RECIPE`")
+                    .into());
+            };
+            let place = Place::of(arguments, &workspace, &loaded)?;
+            found.push((loaded, workspace, place));
+        }
     }
     let locks = super::run_building(settings, printer, None, async |session| {
         let mut locks = Vec::new();
@@ -42,11 +42,17 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
     })?;
     let mut targets = Map::new();
     for ((loaded, workspace, place), lock) in found.iter().zip(&locks) {
-        let locked = plan::LockedRecipe::new(&loaded.recipe, workspace.project()?, lock, Vec::new())?;
+        let version = loaded.locked(workspace.project()?, lock, Vec::new())?.version();
         let recipe = &loaded.recipe;
         let repository = recipe.image.repository.as_ref().map(|repository| &repository.value);
-        let name = ImageName::named(&recipe.name.value, &locked.version(), repository, &naming)?;
-        targets.insert(recipe.name.value.to_string(), target(arguments, workspace, recipe, place, &name));
+        let suffix = recipe.image.naming.suffix(&loaded.tier);
+        let name = ImageName::named(&recipe.name.value, &suffix, &version, repository, &naming)?;
+        let image = recipe.target(&loaded.tier);
+        let mut definition = target(arguments, workspace, recipe, place, &name);
+        if loaded.tier != Tier::Runtime {
+            definition["target"] = image.to_string().into();
+        }
+        targets.insert(image.component(), definition);
     }
     let names: Vec<&String> = targets.keys().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });

@@ -23,9 +23,14 @@ use crate::workspace::{Target, Workspace};
 /// Builds the targets, one after the other; what they share is built once.
 pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
-    let words = if arguments.all { workspace.recipe_names() } else { arguments.targets.clone() };
-    let targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
+    let targets = if arguments.all {
+        Target::all(&workspace)?
+    } else {
+        let found = arguments.targets.iter().map(|word| Target::find_all(&workspace, word));
+        found.collect::<Result<Vec<_>, _>>()?.concat()
+    };
     let request = Request::new(settings, arguments)?;
+    request.check(&targets)?;
     super::run_building(settings, printer, arguments.jobs, async |session| {
         let mut finished = Vec::new();
         for target in &targets {
@@ -85,6 +90,20 @@ impl Request {
             by_digest: arguments.by_digest,
             insecure: arguments.naming.insecure,
         })
+    }
+}
+
+impl Request {
+    /// What one name or one file can hold is one image.
+    fn check(&self, targets: &[Target]) -> Result<(), Failure> {
+        let (true, Some(name)) = (targets.len() > 1, self.naming.tags.iter().find(|tag| tag.contains(['/', ':', '@'])))
+        else {
+            return Ok(());
+        };
+        let message = format!("{} images cannot all be called `{name}`", targets.len());
+        Err(Diagnostic::new(codes::cli::USAGE, message)
+            .help("give only the tag, and the repository the runtime's image has: `--repository ghcr.io/OWNER/NAME -t TAG`")
+            .into())
     }
 }
 
@@ -206,8 +225,8 @@ fn default_destination(workspace: &Workspace, product: &Product) -> PathBuf {
     let target = &product.first().plan.target;
     match product.images() {
         [one] if Platform::host().is_some_and(|host| host != one.plan.platform) => {
-            dist.join(format!("{target}-{}", one.plan.platform.architecture))
+            dist.join(format!("{}-{}", target.component(), one.plan.platform.architecture))
         }
-        _ => dist.join(target.as_str()),
+        _ => dist.join(target.component()),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use recipe::{HealthProbe, Recipe, SourceSpec};
+use recipe::{HealthProbe, Recipe, SourceSpec, Tier};
 use serde_json::{Value, json};
 
 use super::arguments::{List, Show};
 use crate::cli::Failure;
 use crate::settings::Settings;
 use crate::ui::Printer;
-use crate::workspace::{Target, Workspace};
+use crate::workspace::{LoadedRecipe, Target, Workspace, tier_word as word};
 
 /// Lists recipes or bases, one on a line.
 pub(crate) fn list(arguments: &List, printer: &Printer) -> Result<(), Failure> {
@@ -20,7 +20,8 @@ pub(crate) fn list(arguments: &List, printer: &Printer) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for name in workspace.recipe_names() {
             if let Some(loaded) = workspace.recipe(&name)? {
-                rows.push((name, loaded.recipe.summary));
+                let tiers: Vec<Tier> = loaded.recipe.tiers().collect();
+                rows.extend(tiers.iter().map(|tier| (word(&name, tier), loaded.recipe.summary_of(tier).to_owned())));
             }
         }
         rows
@@ -40,10 +41,8 @@ pub(crate) fn list(arguments: &List, printer: &Printer) -> Result<(), Failure> {
 /// Shows what a recipe says, as one reads it.
 pub(crate) fn show(_: &Settings, arguments: &Show, printer: &Printer) -> Result<(), Failure> {
     match Target::find(&Workspace::find()?, &arguments.target)? {
-        Target::Recipe { loaded, .. } if arguments.json => {
-            printer.data(format_args!("{:#}\n", recipe_json(&loaded.recipe)))
-        }
-        Target::Recipe { loaded, .. } => printer.data(recipe_text(&loaded.recipe)),
+        Target::Recipe { loaded, .. } if arguments.json => printer.data(format_args!("{:#}\n", recipe_json(&loaded))),
+        Target::Recipe { loaded, .. } => printer.data(recipe_text(&loaded)),
         Target::Base { name, workspace } => {
             let project = workspace.project()?;
             let base = project.base(&name).expect("targets are looked up before they are shown");
@@ -79,9 +78,10 @@ fn health(recipe: &Recipe) -> String {
     }
 }
 
-fn recipe_text(recipe: &Recipe) -> String {
+fn recipe_text(loaded: &LoadedRecipe) -> String {
+    let recipe = &loaded.effective();
     let image = &recipe.image;
-    let mut text = format!("{}\n  {}\n", recipe.name.value, recipe.summary);
+    let mut text = format!("{}\n  {}\n", loaded.recipe.target(&loaded.tier), recipe.summary);
     let mut line = |what: &str, value: String| {
         if !value.is_empty() {
             writeln!(text, "  {what:<9} {value}").expect("writing to a String cannot fail");
@@ -93,6 +93,9 @@ fn recipe_text(recipe: &Recipe) -> String {
     line("base", image.base.value.to_string());
     line("packages", spaced(image.packages.iter().map(|package| package.value.clone()).collect()));
     line("command", image.command.join(" "));
+    for process in &image.processes {
+        line("process", format!("{}: {}", process.name.value, process.command.join(" ")));
+    }
     line("user", format!("{} ({}:{})", image.user.name, image.user.uid, image.user.gid));
     line("ports", spaced(image.ports.iter().map(|port| port.value.to_string()).collect()));
     line("volumes", spaced(image.volumes.iter().map(|volume| volume.value.to_string()).collect()));
@@ -100,6 +103,10 @@ fn recipe_text(recipe: &Recipe) -> String {
     line("health", health(recipe));
     line("stop", format!("{} within {} s", image.stop_signal, image.stop_timeout.as_secs()));
     line("platforms", spaced(recipe.platforms.iter().map(|platform| platform.value.to_string()).collect()));
+    let above = |tier: &Tier| (*tier != Tier::Runtime).then(|| loaded.recipe.target(tier).to_string());
+    if loaded.tier == Tier::Runtime {
+        line("images", spaced(loaded.recipe.tiers().filter_map(|tier| above(&tier)).collect()));
+    }
     if let Some(config) = &recipe.config {
         line("config", format!("{} ({})", config.path.value, config.format.value.as_str()));
         let width = config.overrides.keys().map(String::len).max().unwrap_or(0);
@@ -111,10 +118,16 @@ fn recipe_text(recipe: &Recipe) -> String {
     text
 }
 
-fn recipe_json(recipe: &Recipe) -> Value {
+fn recipe_json(loaded: &LoadedRecipe) -> Value {
+    let recipe = &loaded.effective();
     let image = &recipe.image;
+    let processes = image.processes.iter().map(|process| {
+        json!({ "name": process.name.value.as_str(), "command": process.command, "on_exit": process.on_exit.as_str() })
+    });
     json!({
-        "name": recipe.name.value.as_str(),
+        "name": loaded.recipe.target(&loaded.tier).to_string(),
+        "images": loaded.recipe.tiers().map(|tier| loaded.recipe.target(&tier).to_string()).collect::<Vec<_>>(),
+        "processes": processes.collect::<Vec<_>>(),
         "summary": recipe.summary,
         "license": recipe.license.value,
         "source": source(recipe),

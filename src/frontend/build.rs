@@ -8,6 +8,8 @@ use llb::{Definition, Op, Vertex};
 use oci::{DiffId, Digest, Document as _, History, ImageConfig, Platform, Reference, RootFs};
 use plan::{Build, GivenImage, ImagePlace, LockedRecipe, Places, Plan, PublishedError};
 
+use recipe::Tier;
+
 use super::context::{self, Inputs};
 use super::options::{NoCache, Options};
 use super::report::Stop;
@@ -81,14 +83,14 @@ async fn one(
     })?;
     let epoch = options.epoch.unwrap_or_else(|| locked.epoch());
     let mut plan = Plan::image(locked, &published.images, &published.layers, Build { build: worker, target, epoch })?;
-    if let Some(stage) = &options.target {
+    if let (Some(stage), Tier::Runtime) = (&options.target, &inputs.tier) {
         aim(&mut plan, stage)?;
     }
     plan.image.config.labels.extend(options.labels.clone());
     let places = Places { contexts: inputs.contexts.clone(), images: published.places };
     let definition = uncached(plan.lower_to(&places).definition, &options.no_cache);
     check_caps(gateway, &definition)?;
-    let own = published.layers.get(&(locked.recipe.name.value.to_string(), target));
+    let own = published.layers.values();
     let base = published.images.get(&(locked.recipe.image.base.value.clone(), target));
     let below: Vec<Digest> = base.into_iter().chain(own).copied().collect();
     let (reference, layers) = futures::future::try_join(
@@ -135,10 +137,11 @@ async fn given_images(
 ) -> Result<GivenImages, Stop> {
     let bases = locked.stands_on(worker, target)?;
     let bases = bases.iter().map(|(base, _)| (format!("base/{}", base.base.name.value), base.platform));
-    let packages = locked.packages_inputs(target).map(|_| (locked.recipe.name.value.to_string(), target));
+    let packages = locked.packages_inputs(target).into_iter().map(|(request, _)| (request.owner, target));
     let mut images = GivenImages::new();
     for (owner, platform) in bases.chain(packages) {
-        let name = if owner.starts_with("base/") { owner.clone() } else { format!("packages/{owner}") };
+        let name =
+            if owner.starts_with("base/") { owner.clone() } else { format!("packages/{}", owner.replace(':', "-")) };
         if let Some(place) = options.context(&name, platform) {
             images.insert((owner, platform), given_image(gateway, options, &name, place, platform).await?);
         }
@@ -189,7 +192,7 @@ async fn given_image(
 
 /// Makes a stage the result. The image keeps the plan's config: a stage has none of its own.
 fn aim(plan: &mut Plan, asked: &str) -> Result<(), Stop> {
-    let name = plan.target.to_string();
+    let name = plan.target.name.to_string();
     let short = |stage: &plan::Stage| match stage.name.strip_prefix(&format!("{name} ")) {
         Some(short) => short.to_owned(),
         None => stage.name.clone(),

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use buildkit::gateway::Gateway;
-use diag::{Diagnostic, Span, codes};
+use diag::{Diagnostic, Span, codes, did_you_mean};
 use oci::Digest;
 use plan::{ContextPlace, LockedRecipe, Project};
-use recipe::{Language, Lock, Recipe, SourceSpec};
+use recipe::{Config, Language, Lock, Recipe, SourceSpec, Tier};
 
 use super::directory::{Directory, Files, resolve};
 use super::options::Options;
 use super::report::Stop;
 use crate::pipeline::{DEPENDENCIES_FILE, locked_dependencies};
-use crate::workspace::{LOCK_FILE, RECIPE_FILE, WorkspaceError, embedded_files, project_of};
+use crate::workspace::{AGENTS, LOCK_FILE, RECIPE_FILE, WorkspaceError, embedded_files, project_of};
 
 /// Everything a plan is made from.
 pub(super) struct Inputs {
@@ -27,6 +27,10 @@ pub(super) struct Inputs {
     dependencies: Option<Digest>,
     /// The vertex that loaded the recipe.
     pub(super) vertex: Digest,
+    /// Which of the recipe's images is asked for.
+    pub(super) tier: Tier,
+    /// The baked default of the configuration, where the tier changes it.
+    config: Option<String>,
 }
 
 /// Reads it all.
@@ -43,15 +47,25 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
     };
     let directory = filename.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
     let beside = resolve(&directory, DEPENDENCIES_FILE).expect("it lies beside the recipe");
+    let agents = resolve(&directory, AGENTS).expect("it lies beside the recipe");
+    let patterns = [filename.clone(), beside.clone(), format!("{agents}/*.toml")];
     let (recipe_files, main_files) = futures::future::try_join(
-        around.files(gateway, format!("load recipe from {filename}"), &[filename.clone(), beside.clone()]),
+        around.files(gateway, format!("load recipe from {filename}"), &patterns),
         main.files(gateway, format!("load {LOCK_FILE} and bases"), &main_patterns()),
     )
     .await?;
     let Some(text) = recipe_files.source(&filename).await? else {
         return Err(missing(format!("there is no recipe `{filename}` in the build context")));
     };
-    let recipe = Recipe::parse(&text).map_err(WorkspaceError::from)?;
+    let mut recipe = Recipe::parse(&text).map_err(WorkspaceError::from)?;
+    for name in recipe_files.names(&agents).await? {
+        if let Some(stem) = name.strip_suffix(".toml")
+            && let Some(source) = recipe_files.source(&format!("{agents}/{name}")).await?
+        {
+            recipe.add_agent(stem, &source).map_err(WorkspaceError::from)?;
+        }
+    }
+    let tier = tier(&recipe, options.target.as_deref())?;
     let project = project(&main_files).await?;
     let lock = lock(&main_files, &recipe).await?;
     let own = around.join(&directory);
@@ -62,8 +76,13 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
             contexts.insert(name.to_owned(), given.place());
         }
     }
+    let config = match recipe.changed_config(&tier) {
+        Some(config) => Some(default_of(gateway, &around, &directory, &recipe, config).await?),
+        None => None,
+    };
+    let vertex = recipe_files.vertex;
     let mut inputs =
-        Inputs { project, lock, ignore: Vec::new(), contexts, dependencies: None, vertex: recipe_files.vertex, recipe };
+        Inputs { project, lock, ignore: Vec::new(), contexts, dependencies: None, vertex, tier, config, recipe };
     match &inputs.recipe.origin.value {
         SourceSpec::Npm { .. } => inputs.dependencies = recipe_files.bytes(&beside).await?.map(Digest::of),
         SourceSpec::Path { path, .. } => {
@@ -84,6 +103,48 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
     }
     options.check_contexts(&inputs.names())?;
     Ok(inputs)
+}
+
+/// The image a target names: `:PROFILE` or `@AGENT`, with or without the recipe's name. Other targets are stages of the
+/// runtime's image.
+fn tier(recipe: &Recipe, target: Option<&str>) -> Result<Tier, Stop> {
+    let Some(target) = target else { return Ok(Tier::Runtime) };
+    let short = target.strip_prefix(recipe.name.value.as_str()).unwrap_or(target);
+    if !short.starts_with([':', '@']) {
+        return Ok(Tier::Runtime);
+    }
+    let word = |tier: &Tier| recipe.target(tier).to_string();
+    let full = format!("{}{short}", recipe.name.value);
+    recipe.tiers().find(|tier| word(tier) == full).ok_or_else(|| {
+        let known: Vec<String> = recipe.tiers().map(|tier| word(&tier)).collect();
+        let diagnostic = Diagnostic::new(codes::frontend::OPTION, format!("there is no image `{full}`"));
+        Stop::from(match did_you_mean(&full, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!("images: {}", known.join(", "))),
+        })
+    })
+}
+
+/// The baked default of a configuration, which lies beside the recipe.
+async fn default_of(
+    gateway: &Gateway,
+    around: &Directory,
+    directory: &str,
+    recipe: &Recipe,
+    config: &Config,
+) -> Result<String, Stop> {
+    let found = match resolve(directory, &config.file.value) {
+        Some(path) => {
+            let files = around.files(gateway, format!("load {path}"), std::slice::from_ref(&path)).await?;
+            files.source(&path).await?
+        }
+        None => None,
+    };
+    found.map(|source| source.text().to_owned()).ok_or_else(|| {
+        let message = format!("`{}` is not beside the recipe", config.file.value);
+        let diagnostic = Diagnostic::new(codes::frontend::CONTEXT, message);
+        Stop::from(diagnostic.label(&recipe.source, config.file.span, "named here"))
+    })
 }
 
 fn missing(message: String) -> Stop {
@@ -191,9 +252,9 @@ impl Inputs {
     /// What can be given by name.
     fn names(&self) -> BTreeSet<String> {
         let bases = self.project.bases().map(|base| format!("base/{}", base.name.value));
-        let packages = format!("packages/{}", self.recipe.name.value);
+        let packages = self.recipe.tiers().map(|tier| format!("packages/{}", self.recipe.target(&tier).component()));
         let directories = self.contexts.keys().cloned();
-        directories.chain(bases).chain([packages]).collect()
+        directories.chain(bases).chain(packages).collect()
     }
 
     /// The recipe with the lock's answers, all of which are there.
@@ -202,6 +263,7 @@ impl Inputs {
     /// The first mistake in the recipe, or what the lock does not answer.
     pub(super) fn locked(&self) -> Result<LockedRecipe<'_>, Stop> {
         let locked = LockedRecipe::new(&self.recipe, &self.project, &self.lock, self.ignore.clone())?;
+        let locked = locked.at(&self.tier, self.config.as_deref())?;
         let Language::Node { .. } = &self.recipe.build.language.value else { return Ok(locked) };
         let name = &self.recipe.name.value;
         let why = match (self.dependencies, self.lock.dependencies(name)) {

@@ -30,7 +30,7 @@ pub(crate) async fn lay_ground(
     session: &Session,
     lock: &Lock,
     bases: &[LockedBase<'_>],
-    own: Option<DebianRequest>,
+    own: Vec<DebianRequest>,
 ) -> Result<Ground, Failure> {
     let requests: Vec<DebianRequest> = bases.iter().filter_map(LockedBase::debian).chain(own).collect();
     let layers = layers::debian_layers(session, lock, &requests).await?;

@@ -56,7 +56,7 @@ pub async fn build_image(
 ) -> Result<Built, Failure> {
     let project = workspace.project()?;
     let ignore = ignore_patterns(loaded)?;
-    let locked = LockedRecipe::new(&loaded.recipe, project, lock, ignore)?;
+    let locked = loaded.locked(project, lock, ignore)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
     let (plan, lowered) = lower(session, &prepared, platform).await?;
     let output = image_output(&plan, options.compression);
@@ -96,7 +96,7 @@ pub async fn lower_base(
 ) -> Result<(Plan, Lowered), Failure> {
     let bases = plan::locked_base(workspace.project()?, name, platform, lock)?;
     let (base, below) = bases.split_last().expect("a chain holds at least the base asked for");
-    let ground = bases::lay_ground(session, lock, below, base.debian()).await?;
+    let ground = bases::lay_ground(session, lock, below, base.debian().into_iter().collect()).await?;
     let plan = base.plan(&ground.images, &ground.layers);
     let lowered = plan.lower();
     Ok((plan, lowered))
@@ -114,7 +114,7 @@ pub async fn lower_image(
     platform: Platform,
 ) -> Result<(Plan, Lowered), Failure> {
     let project = workspace.project()?;
-    let locked = LockedRecipe::new(&loaded.recipe, project, lock, ignore_patterns(loaded)?)?;
+    let locked = loaded.locked(project, lock, ignore_patterns(loaded)?)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
     lower(session, &prepared, platform).await
 }

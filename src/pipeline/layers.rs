@@ -68,7 +68,7 @@ pub(crate) async fn debian_layers(
     for set in &wanted {
         let ready = match fetched.remove(&set.key) {
             Some((packages, task)) => {
-                let below = wanted.iter().find(|other| lies_on(set, other)).and_then(|other| known(store, &other.key));
+                let below = below(lock, set, &wanted).and_then(|other| known(store, &other.key));
                 Some(assemble_set(session, set, packages, below, task).await?)
             }
             None => None,
@@ -104,8 +104,18 @@ fn refuse_offline(session: &Session, missing: &[&Wanted<'_>]) -> Result<(), Fail
     .into())
 }
 
-fn lies_on(set: &Wanted<'_>, other: &Wanted<'_>) -> bool {
-    set.request.below.as_deref() == Some(&other.request.owner) && set.request.platform == other.request.platform
+/// The nearest set below that has packages: those that added nothing have no layer.
+fn below<'a, 'b>(lock: &Lock, set: &Wanted<'_>, wanted: &'b [Wanted<'a>]) -> Option<&'b Wanted<'a>> {
+    let platform = set.request.platform;
+    let mut next = set.request.below.as_deref();
+    while let Some(owner) = next {
+        let found = wanted.iter().find(|other| other.request.owner == owner && other.request.platform == platform);
+        if found.is_some() {
+            return found;
+        }
+        next = lock.debian_of(owner, platform)?.below.as_deref();
+    }
+    None
 }
 
 /// A layer that was assembled before and is still whole.

@@ -106,7 +106,7 @@ async fn ensure(
         lock.retain(&requests.npm, &requests.debian, &names);
         lock.retain_published(|owner| match owner.strip_prefix(plan::DEBIAN_OWNER_BASE) {
             Some(base) => project.bases().any(|known| known.name.value.as_str() == base),
-            None => names.iter().any(|name| name.as_str() == owner),
+            None => requests.debian.iter().any(|request| request.owner == owner),
         });
     }
     let text = lock.to_string();
@@ -146,7 +146,7 @@ impl<'a> Wanted<'a> {
             let missing = lock.debian(request).map_err(|why| stale.push(why)).is_err();
             // A set is what its packages need beyond the sets below, so it follows when one of those changes.
             let follows = request.below.as_deref().is_some_and(|below| renewed.contains(&(below, request.platform)));
-            if missing || follows || named(&[&request.owner, request.owner.trim_start_matches("base/")]) {
+            if missing || follows || named(&names(&request.owner)) {
                 renewed.insert((&request.owner, request.platform));
                 debian.push(request);
             }
@@ -157,6 +157,12 @@ impl<'a> Wanted<'a> {
     fn is_empty(&self) -> bool {
         self.npm.is_empty() && self.debian.is_empty()
     }
+}
+
+/// By what names a set is asked for: a base with and without its prefix, a profile's also by its recipe's.
+fn names(owner: &str) -> [&str; 3] {
+    let (recipe, _) = owner.split_once(':').unwrap_or((owner, ""));
+    [owner, owner.trim_start_matches("base/"), recipe]
 }
 
 fn refuse_if_fixed(session: &Session, locking: &Locking, stale: &[Stale]) -> Result<(), Failure> {

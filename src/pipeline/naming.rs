@@ -33,15 +33,18 @@ impl ImageName {
     /// # Errors
     /// A tag or name that is none.
     pub fn of(plan: &Plan, naming: &Naming) -> Result<Self, Failure> {
-        Self::named(&plan.target, &plan.image.version, plan.image.repository.as_ref(), naming)
+        let suffix = plan.image.naming.suffix(&plan.target.tier);
+        Self::named(&plan.target.name, &suffix, &plan.image.version, plan.image.repository.as_ref(), naming)
     }
 
-    /// The names of the image of a target at a version, which its recipe may want in a repository.
+    /// The names of the image of a recipe or base at a version, which its recipe may want in a repository. The image's
+    /// own repository is the recipe's with a suffix.
     ///
     /// # Errors
     /// As [`ImageName::of`].
     pub fn named(
         target: &Name,
+        suffix: &str,
         version: &str,
         repository: Option<&Repository>,
         naming: &Naming,
@@ -53,8 +56,9 @@ impl ImageName {
             .or_else(|| repository.cloned())
             .or_else(|| github.and_then(|name| name.parse().ok()));
         let mut pushable = known.is_some();
-        let repository =
+        let known =
             known.unwrap_or_else(|| target.as_str().parse().expect("a recipe's name is a repository's component"));
+        let repository: Repository = format!("{}{suffix}", known).parse().map_err(bad_name)?;
         let mut references = Vec::new();
         for tag in &naming.tags {
             // `name:tag` or `host/name` is a full name; a word alone is a tag.

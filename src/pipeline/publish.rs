@@ -44,7 +44,7 @@ pub async fn publish(
     let project = workspace.project()?;
     let mut wanted: BTreeMap<(String, Platform), Wanted> = BTreeMap::new();
     for loaded in recipes {
-        let locked = LockedRecipe::new(&loaded.recipe, project, &lock, Vec::new())?;
+        let locked = loaded.locked(project, &lock, Vec::new())?;
         let own: Vec<Platform> = loaded.recipe.platforms.iter().map(|platform| platform.value).collect();
         let platforms = if options.platforms.is_empty() { &own } else { &options.platforms };
         for (build, target) in platforms.iter().flat_map(|build| platforms.iter().map(|target| (*build, *target))) {
@@ -55,7 +55,11 @@ pub async fn publish(
     }
     let mut pushes = Vec::new();
     for image in wanted.into_values() {
-        let path = if image.owner.contains('/') { image.owner.clone() } else { format!("packages/{}", image.owner) };
+        let path = if image.owner.contains('/') {
+            image.owner.clone()
+        } else {
+            format!("packages/{}", image.owner.replace(':', "-"))
+        };
         let repository: Repository = format!("{}/{path}", options.repository).parse().map_err(bad_name)?;
         let size = session.store().blob_size(&image.manifest).expect("it was just built");
         let root = Descriptor::new(media_type::MANIFEST, image.manifest, size);
@@ -87,10 +91,9 @@ async fn images(
         let manifest = ground.images[&(base.base.name.value.clone(), base.platform)];
         images.push(Wanted { owner: owner(&base), platform: base.platform, manifest, inputs: base.inputs() });
     }
-    let name = locked.recipe.name.value.to_string();
-    if let (Some(inputs), Some(manifest)) = (locked.packages_inputs(target), ground.layers.get(&(name.clone(), target)))
-    {
-        images.push(Wanted { owner: name, platform: target, manifest: *manifest, inputs });
+    for (request, inputs) in locked.packages_inputs(target) {
+        let manifest = ground.layers[&(request.owner.clone(), target)];
+        images.push(Wanted { owner: request.owner, platform: target, manifest, inputs });
     }
     Ok(images)
 }

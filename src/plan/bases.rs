@@ -114,9 +114,16 @@ impl<'a> LockedBase<'a> {
             epoch: self.epoch(),
             version: base.provides.values().next().map_or_else(|| "0".to_owned(), |version| version.value.clone()),
             repository: None,
+            naming: recipe::Naming::default(),
             history,
         };
-        Plan { target: base.name.value.clone(), platform: self.platform, stages: stages.into_vec(), result, image }
+        Plan {
+            target: base.name.value.clone().into(),
+            platform: self.platform,
+            stages: stages.into_vec(),
+            result,
+            image,
+        }
     }
 
     /// One line for each layer of the base, bases below first.

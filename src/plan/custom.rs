@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use diag::{Spanned, codes, did_you_mean};
+use diag::{Source, Spanned, codes, did_you_mean};
 use oci::Platform;
-use recipe::{Name, Recipe, RecipeError, StageFrom, StageStep};
+use recipe::{ImageCopy, Name, Recipe, RecipeError, StageFrom, StageStep, Tier};
 
 use crate::stage::{Stages, path};
 use crate::{
@@ -12,9 +12,9 @@ use crate::{
     Project, Run, Stage, StageId, Step, StepKind, bases,
 };
 
-/// The bases that stages start from or that something is copied from: names the recipe does not define as stages are
-/// bases. One may come several times.
-pub(crate) fn bases_of(recipe: &Recipe) -> Vec<Spanned<Name>> {
+/// The bases that stages start from or that something is copied from into a tier's image: names the recipe does not
+/// define as stages are bases. One may come several times.
+pub(crate) fn bases_of(recipe: &Recipe, tier: &Tier) -> Vec<Spanned<Name>> {
     let mut names = Vec::new();
     for stage in &recipe.stages {
         match &stage.from.value {
@@ -26,9 +26,25 @@ pub(crate) fn bases_of(recipe: &Recipe) -> Vec<Spanned<Name>> {
             _ => None,
         }));
     }
-    names.extend(recipe.image.copy.iter().map(|copy| copy.from.clone()));
+    // An agent's may stand in a file of its own.
+    let place = |source: &Source, copy: &ImageCopy| match *source == recipe.source {
+        true => copy.from.clone(),
+        false => Spanned::new(copy.from.value.clone(), recipe.image.base.span),
+    };
+    names.extend(copies_of(recipe, tier).map(|(source, copy)| place(source, copy)));
     names.retain(|name| find(recipe, &name.value).is_none());
     names
+}
+
+/// What the image of a tier takes from stages and bases, and where that is written.
+fn copies_of<'a>(recipe: &'a Recipe, tier: &Tier) -> impl Iterator<Item = (&'a Source, &'a ImageCopy)> {
+    let profiles = recipe.profiles_of(tier).into_iter().flat_map(|profile| &profile.additions.copy);
+    let agent = match tier {
+        Tier::Runtime | Tier::Profile(_) => None,
+        Tier::Agent(name) => recipe.agent(name),
+    };
+    let own = recipe.image.copy.iter().chain(profiles).map(|copy| (&recipe.source, copy));
+    own.chain(agent.into_iter().flat_map(|agent| agent.additions.copy.iter().map(|copy| (&agent.source, copy))))
 }
 
 fn find<'a>(recipe: &'a Recipe, name: &Name) -> Option<&'a recipe::Stage> {
@@ -45,7 +61,11 @@ pub(crate) fn check(recipe: &Recipe, project: &Project) -> Result<(), PlanError>
     for stage in &recipe.stages {
         check_stage(recipe, project, &stage.name, &mut Vec::new(), &mut checked)?;
     }
-    for copy in &recipe.image.copy {
+    let tiers: Vec<Tier> = recipe.tiers().collect();
+    for (source, copy) in tiers.iter().flat_map(|tier| copies_of(recipe, tier)) {
+        if find(recipe, &copy.from.value).is_none() && project.base(&copy.from.value).is_none() {
+            return Err(unknown(recipe, source, project, &copy.from).into());
+        }
         check_stage(recipe, project, &copy.from, &mut Vec::new(), &mut checked)?;
     }
     Ok(())
@@ -65,7 +85,7 @@ fn check_stage(
     let Some(stage) = find(recipe, &asked.value) else {
         return match project.base(&asked.value) {
             Some(_) => Ok(()),
-            None => Err(unknown(recipe, project, asked).into()),
+            None => Err(unknown(recipe, &recipe.source, project, asked).into()),
         };
     };
     if let Some(start) = open.iter().position(|name| *name == asked.value) {
@@ -97,11 +117,11 @@ fn check_stage(
     Ok(())
 }
 
-fn unknown(recipe: &Recipe, project: &Project, asked: &Spanned<Name>) -> RecipeError {
+fn unknown(recipe: &Recipe, source: &Source, project: &Project, asked: &Spanned<Name>) -> RecipeError {
     let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.value.as_str()).collect();
     let bases: Vec<&str> = project.bases().map(|base| base.name.value.as_str()).collect();
     let message = format!("stage `{}` is not defined", asked.value);
-    let error = RecipeError::at(codes::recipe::UNKNOWN_STAGE, &recipe.source, asked.span, message);
+    let error = RecipeError::at(codes::recipe::UNKNOWN_STAGE, source, asked.span, message);
     match did_you_mean(asked.value.as_str(), names.iter().chain(&bases).copied()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None if names.is_empty() => error.help("define it as `[stages.NAME]`"),

@@ -64,9 +64,10 @@ impl Plan {
             epoch,
             version: version.to_owned(),
             repository: None,
+            naming: recipe::Naming::default(),
             history,
         };
-        let target = "clawbuild".parse().expect("a name");
-        Self { target, platform: base.platform, stages: stages.into_vec(), result, image }
+        let target: recipe::Name = "clawbuild".parse().expect("a name");
+        Self { target: target.into(), platform: base.platform, stages: stages.into_vec(), result, image }
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oci::{ContainerConfig, HealthCheck, Platform, Repository};
-use recipe::{ContainerPath, Health, HealthProbe, Language, Recipe};
+use recipe::{ContainerPath, DebianRequest, Health, HealthProbe, Language, Naming, Recipe, ShippedFile};
 
 use crate::custom::Custom;
 use crate::stage::{Stages, path};
+use crate::tier::Tiers;
 use crate::{
     BaseImages, Context, Copy, CopyFrom, DebianLayers, FileAction, LockedRecipe, Origin, Plan, PlanError, Stage,
-    StageId, Step, StepKind, bases, init, node,
+    StageId, Step, StepKind, bases, init, node, requests,
 };
 
 /// Seconds since 1970 that no time in an image exceeds. Spec: reproducible-builds.org `SOURCE_DATE_EPOCH`.
@@ -26,8 +27,10 @@ pub struct ImagePlan {
     pub epoch: Epoch,
     /// Its version, which tags derive from.
     pub version: String,
-    /// Where the recipe wants it pushed.
+    /// Where the recipe wants the runtime pushed.
     pub repository: Option<Repository>,
+    /// How the images of its tiers are called.
+    pub naming: Naming,
     /// One line for each layer, lowest first.
     pub history: Vec<String>,
 }
@@ -73,7 +76,8 @@ impl Plan {
         let base = |platform| bases::layout(images, &recipe.image.base.value, platform, origin.clone());
         let mut custom = Custom::new(locked, images, build, epoch);
         custom.all(&mut stages)?;
-        let mut steps: Vec<Step> = packages(locked, layers, target).into_iter().collect();
+        let own = requests::recipe_request(recipe, &locked.chain, target);
+        let mut steps: Vec<Step> = own.and_then(|own| packages_step(locked, layers, &own)).into_iter().collect();
         let init = init::compile(&mut stages, locked, images, build, target)?;
         steps.push(init_step(recipe, init));
         match &recipe.build.language.value {
@@ -93,15 +97,19 @@ impl Plan {
         let name = recipe.name.value.to_string();
         let mut history = locked.base(target).history();
         history.extend(steps.iter().map(|step| step.name.clone()));
-        let result = stages.add(Stage { name, platform: target, epoch, from: base(target), steps });
+        let runtime = stages.add(Stage { name, platform: target, epoch, from: base(target), steps });
+        let mut tiers = Tiers { locked, layers, custom: &mut custom, build: Build { build, target, epoch } };
+        let (result, above) = tiers.stages(&mut stages, runtime)?;
+        history.extend(above);
         let image = ImagePlan {
             config: container_config(locked, images, target),
             epoch,
             version: locked.version(),
             repository: recipe.image.repository.as_ref().map(|repository| repository.value.clone()),
+            naming: recipe.image.naming,
             history,
         };
-        Ok(Self { target: recipe.name.value.clone(), platform: target, stages: stages.into_vec(), result, image })
+        Ok(Self { target: recipe.target(&locked.tier), platform: target, stages: stages.into_vec(), result, image })
     }
 
     /// Plans the resolution of a recipe's dependencies: its tree is one file, the language's lock. `None` for
@@ -124,26 +132,24 @@ impl Plan {
             epoch: locked.epoch(),
             version: locked.version(),
             repository: None,
+            naming: Naming::default(),
             history: Vec::new(),
         };
-        let target = locked.recipe.name.value.clone();
+        let target = locked.recipe.name.value.clone().into();
         Ok(Some(Self { target, platform: build, stages: stages.into_vec(), result, image }))
     }
 }
 
-fn plain_copy(from: CopyFrom, path: &str, to: ContainerPath) -> FileAction {
+pub(crate) fn plain_copy(from: CopyFrom, path: &str, to: ContainerPath) -> FileAction {
     FileAction::Copy(Copy { path: path.to_owned(), ..Copy::new(from, to) })
 }
 
-/// The recipe's own Debian packages.
-fn packages(locked: &LockedRecipe<'_>, layers: &DebianLayers, target: Platform) -> Option<Step> {
-    let recipe = locked.recipe;
-    let first = recipe.image.packages.first()?;
-    let owner = recipe.name.value.to_string();
-    let manifest = *layers.get(&(owner.clone(), target))?;
-    let name = bases::debian_step_name(locked.lock, locked.packages(target).as_ref());
-    let origin = Origin { source: recipe.source.clone(), span: first.span };
-    Some(Step { name, origin, kind: StepKind::Overlay { name: owner, manifest } })
+/// The layer of a set of Debian packages.
+pub(crate) fn packages_step(locked: &LockedRecipe<'_>, layers: &DebianLayers, request: &DebianRequest) -> Option<Step> {
+    let manifest = *layers.get(&(request.owner.clone(), request.platform))?;
+    let name = bases::debian_step_name(locked.lock, Some(request));
+    let origin = Origin { source: request.place.0.clone(), span: request.place.1 };
+    Some(Step { name, origin, kind: StepKind::Overlay { name: request.owner.clone(), manifest } })
 }
 
 fn init_step(recipe: &Recipe, init: StageId) -> Step {
@@ -160,31 +166,15 @@ fn init_step(recipe: &Recipe, init: StageId) -> Step {
 fn settings(recipe: &Recipe) -> Step {
     let user = &recipe.image.user;
     let owner = (user.uid, user.gid);
-    let write = |path: ContainerPath, text: String| FileAction::Write {
-        path,
-        data: text.into_bytes(),
-        mode: 0o644,
-        owner: (0, 0),
-    };
-    let mut actions = vec![
-        write(path("/etc/passwd"), passwd(recipe)),
-        write(path("/etc/group"), group(recipe)),
-        FileAction::Directory { path: user.home.clone(), mode: 0o755, owner },
-    ];
-    // A volume takes over the owner of the directory it is mounted on.
-    let inside =
-        |outer: &ContainerPath, inner: &ContainerPath| inner.as_str().starts_with(&format!("{}/", outer.as_str()));
-    for volume in recipe.image.volumes.iter().filter(|volume| volume.value != user.home) {
-        let mode = if inside(&user.home, &volume.value) { 0o700 } else { 0o755 };
-        actions.push(FileAction::Directory { path: volume.value.clone(), mode, owner });
-    }
+    let mut actions =
+        vec![passwd(recipe), group(recipe), FileAction::Directory { path: user.home.clone(), mode: 0o755, owner }];
+    let volumes = recipe.image.volumes.iter().filter(|volume| volume.value != user.home);
+    actions.extend(volumes.map(|path| volume(recipe, &path.value)));
     if let Some(config) = &recipe.config {
         actions.push(FileAction::Directory { path: path(init::DEFAULTS), mode: 0o755, owner: (0, 0) });
-        actions.push(shipped(&config.file.value, init::default_path(config), Some(0o644)));
+        actions.push(beside(&config.file.value, init::default_path(config), Some(0o644), (0, 0)));
     }
-    for file in &recipe.image.files {
-        actions.push(shipped(&file.from.value, file.to.value.clone(), file.mode));
-    }
+    actions.extend(recipe.image.files.iter().map(|file| shipped(recipe, file)));
     for (link, target) in &recipe.image.links {
         let path = link.parse().expect("checked when the recipe was read");
         actions.push(FileAction::Symlink { path, target: target.value.clone() });
@@ -197,36 +187,59 @@ fn settings(recipe: &Recipe) -> Step {
     Step { name: "settings".to_owned(), origin, kind: StepKind::Files(actions) }
 }
 
-fn shipped(from: &str, to: ContainerPath, mode: Option<u32>) -> FileAction {
-    let from = from.trim_start_matches("./").trim_matches('/');
-    let context = Context { name: "recipe".to_owned(), include: vec![from.to_owned()], exclude: Vec::new() };
-    FileAction::Copy(Copy { path: format!("/{from}"), mode, ..Copy::new(CopyFrom::Context(context), to) })
+/// A volume takes over the owner of the directory it is mounted on.
+pub(crate) fn volume(recipe: &Recipe, volume: &ContainerPath) -> FileAction {
+    let user = &recipe.image.user;
+    let mode = if is_inside(volume, &user.home) { 0o700 } else { 0o755 };
+    FileAction::Directory { path: volume.clone(), mode, owner: (user.uid, user.gid) }
 }
 
-fn passwd(recipe: &Recipe) -> String {
+fn is_inside(path: &ContainerPath, directory: &ContainerPath) -> bool {
+    path.as_str().strip_prefix(directory.as_str()).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A file beside the recipe. Where the user's data are it is the user's.
+pub(crate) fn shipped(recipe: &Recipe, file: &ShippedFile) -> FileAction {
+    let user = &recipe.image.user;
+    let mut data = recipe.image.volumes.iter().map(|volume| &volume.value).chain([&user.home]);
+    let is_data = data.any(|directory| file.to.value == *directory || is_inside(&file.to.value, directory));
+    let owner = if is_data { (user.uid, user.gid) } else { (0, 0) };
+    beside(&file.from.value, file.to.value.clone(), file.mode, owner)
+}
+
+fn beside(from: &str, to: ContainerPath, mode: Option<u32>, owner: (u32, u32)) -> FileAction {
+    let from = from.trim_start_matches("./").trim_matches('/');
+    let context = Context { name: "recipe".to_owned(), include: vec![from.to_owned()], exclude: Vec::new() };
+    FileAction::Copy(Copy { path: format!("/{from}"), mode, owner, ..Copy::new(CopyFrom::Context(context), to) })
+}
+
+fn root_file(file: &str, text: String) -> FileAction {
+    FileAction::Write { path: path(file), data: text.into_bytes(), mode: 0o644, owner: (0, 0) }
+}
+
+pub(crate) fn passwd(recipe: &Recipe) -> FileAction {
     let user = &recipe.image.user;
     let line = |name: &str, uid: u32, gid: u32, home: &str, shell: &str| {
         format!("{name}:x:{uid}:{gid}:{name}:{home}:{shell}\n")
     };
     let shell = |uid| if uid == 0 { "/bin/sh" } else { "/usr/sbin/nologin" };
-    USERS
-        .iter()
-        .map(|(name, uid, gid, home)| line(name, *uid, *gid, home, shell(*uid)))
-        .chain([line(user.name.as_str(), user.uid, user.gid, user.home.as_str(), "/bin/sh")])
-        .collect()
+    let users = USERS.iter().map(|(name, uid, gid, home)| line(name, *uid, *gid, home, shell(*uid)));
+    let own = line(user.name.as_str(), user.uid, user.gid, user.home.as_str(), "/bin/sh");
+    root_file("/etc/passwd", users.chain([own]).collect())
 }
 
-fn group(recipe: &Recipe) -> String {
+pub(crate) fn group(recipe: &Recipe) -> FileAction {
     let user = &recipe.image.user;
-    [("root", 0), ("daemon", 1), ("tty", 5), ("mail", 8), ("shadow", 42), ("staff", 50), ("nogroup", 65534)]
-        .into_iter()
-        .chain([(user.name.as_str(), user.gid)])
-        .map(|(name, gid)| format!("{name}:x:{gid}:\n"))
-        .collect()
+    let groups =
+        [("root", 0), ("daemon", 1), ("tty", 5), ("mail", 8), ("shadow", 42), ("staff", 50), ("nogroup", 65534)]
+            .into_iter()
+            .chain([(user.name.as_str(), user.gid)])
+            .map(|(name, gid)| format!("{name}:x:{gid}:\n"));
+    root_file("/etc/group", groups.collect())
 }
 
 fn container_config(locked: &LockedRecipe<'_>, images: &BaseImages, target: Platform) -> ContainerConfig {
-    let recipe = locked.recipe;
+    let recipe = &locked.image;
     let image = &recipe.image;
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
@@ -250,9 +263,10 @@ fn container_config(locked: &LockedRecipe<'_>, images: &BaseImages, target: Plat
 
 /// Spec: OCI image-spec annotations.md §Pre-Defined Annotation Keys.
 fn labels(locked: &LockedRecipe<'_>, images: &BaseImages, target: Platform) -> BTreeMap<String, String> {
-    let recipe = locked.recipe;
+    let recipe = &locked.image;
+    let title = locked.recipe.target(&locked.tier).component();
     let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.title".to_owned(), recipe.name.value.to_string()),
+        ("org.opencontainers.image.title".to_owned(), title),
         ("org.opencontainers.image.description".to_owned(), recipe.summary.clone()),
         ("org.opencontainers.image.licenses".to_owned(), recipe.license.value.clone()),
         ("org.opencontainers.image.version".to_owned(), locked.version()),

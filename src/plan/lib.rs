@@ -21,6 +21,7 @@ mod requests;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 pub use bases::{BaseImages, DebianLayers, LockedBase, locked_base};
 pub use describe::describe;

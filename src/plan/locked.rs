@@ -4,12 +4,13 @@ use diag::{Spanned, codes};
 use oci::Platform;
 use recipe::{
     Base, DebianRequest, Lock, LockedNpm, Name, NpmRequest, NpmRequirement, Recipe, RecipeError, SourceSpec, Stale,
+    Tier,
 };
 use semver::{Version, VersionReq};
 
 use crate::bases::locked_chain;
 use crate::init::{INIT_BASE, INIT_TARGET_BASE};
-use crate::{Epoch, LockedBase, PlanError, Project, Requests, requests};
+use crate::{Epoch, LockedBase, PlanError, Project, Requests, requests, tier};
 
 /// A recipe together with the bases under it and a lock that answers all their requests.
 #[derive(Clone, Debug)]
@@ -28,6 +29,12 @@ pub struct LockedRecipe<'a> {
     pub(crate) ignore: Vec<String>,
     /// The program's own package, for npm sources.
     pub(crate) program: Option<&'a LockedNpm>,
+    /// Which of the recipe's images is meant.
+    pub(crate) tier: Tier,
+    /// The recipe as that image has it.
+    pub(crate) image: Recipe,
+    /// The baked default of the configuration, where the tier changes it.
+    pub(crate) config: Option<String>,
 }
 
 impl<'a> LockedRecipe<'a> {
@@ -50,7 +57,25 @@ impl<'a> LockedRecipe<'a> {
             SourceSpec::Npm { package, version } => Some(answer(lock, &package.value, &version.value)),
             SourceSpec::Path { .. } => None,
         };
-        Ok(Self { recipe, project, lock, chain, requests, ignore, program })
+        let (tier, image) = (Tier::Runtime, recipe.at(&Tier::Runtime));
+        Ok(Self { recipe, project, lock, chain, requests, ignore, program, tier, image, config: None })
+    }
+
+    /// The same recipe with another of its images meant. `config` is the baked default of the configuration, where
+    /// [`Recipe::changed_config`] asks for it.
+    ///
+    /// # Errors
+    /// What an agent sets has no place in the default.
+    pub fn at(self, tier: &Tier, config: Option<&str>) -> Result<Self, PlanError> {
+        let agent = match tier {
+            Tier::Runtime | Tier::Profile(_) => None,
+            Tier::Agent(name) => self.recipe.agent(name),
+        };
+        let config = match (agent, self.recipe.changed_config(tier), config) {
+            (Some(agent), Some(changed), Some(text)) => Some(tier::configured(changed, agent, text)?),
+            _ => None,
+        };
+        Ok(Self { tier: tier.clone(), image: self.recipe.at(tier), config, ..self })
     }
 
     /// The version the image is tagged with.
@@ -70,7 +95,9 @@ impl<'a> LockedRecipe<'a> {
     pub fn epoch(&self) -> Epoch {
         let published = self.program.map(|program| program.published);
         let archive = || {
-            self.requests.debian.iter().filter_map(|request| self.lock.debian(request).ok()).map(|set| set.epoch).max()
+            // What a profile adds later changes nothing of the runtime.
+            let sets = self.requests.debian.iter().filter(|request| !requests::is_profile(&request.owner));
+            sets.filter_map(|request| self.lock.debian(request).ok()).map(|set| set.epoch).max()
         };
         Epoch(published.or_else(archive).unwrap_or(0))
     }
@@ -80,10 +107,13 @@ impl<'a> LockedRecipe<'a> {
         answer(self.lock, package, requirement)
     }
 
-    /// The request for the recipe's own Debian packages, if it names any.
+    /// The requests for the Debian packages of the recipe's own and of the profiles under the image, lower ones first.
     #[must_use]
-    pub fn packages(&self, platform: Platform) -> Option<DebianRequest> {
-        requests::recipe_request(self.recipe, &self.chain, platform)
+    pub fn packages(&self, platform: Platform) -> Vec<DebianRequest> {
+        let own = requests::recipe_request(self.recipe, &self.chain, platform);
+        let profiles = self.recipe.profiles_of(&self.tier).into_iter();
+        let above = profiles.filter_map(|one| requests::profile_request(self.recipe, one, &self.chain, platform));
+        own.into_iter().chain(above).collect()
     }
 
     /// The bases an image for `target` built on `build` needs, each once, lower ones first.
@@ -94,7 +124,7 @@ impl<'a> LockedRecipe<'a> {
         let span = self.recipe.image.base.span;
         let init = |name: &str| Spanned::new(name.parse::<Name>().expect("a name"), span);
         let own = self.recipe.image.base.clone();
-        let custom = crate::custom::bases_of(self.recipe).into_iter();
+        let custom = crate::custom::bases_of(self.recipe, &self.tier).into_iter();
         let asked = [(own.clone(), target), (own, build), (init(INIT_BASE), build)];
         let cross = (build != target).then(|| (init(INIT_TARGET_BASE), target));
         let mut bases: Vec<LockedBase<'a>> = Vec::new();

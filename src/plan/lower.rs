@@ -271,8 +271,8 @@ fn location(origin: &Origin) -> Location {
     Location::new(&origin.source, origin.span)
 }
 
-/// `base/node` is a repository as it is; a recipe's packages are `packages/openclaw`.
+/// `base/node` is a repository as it is; packages are `packages/openclaw`, those of a profile `packages/openclaw-builder`.
 fn layout_name(owner: &str) -> String {
-    let word = owner.split([':', ' ']).next().unwrap_or(owner);
-    if word.contains('/') { word.to_owned() } else { format!("packages/{word}") }
+    let word = owner.split(' ').next().unwrap_or(owner).trim_end_matches(':').replace(':', "-");
+    if word.contains('/') { word } else { format!("packages/{word}") }
 }

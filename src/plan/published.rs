@@ -133,7 +133,7 @@ impl<'a> LockedRecipe<'a> {
         };
         let init = |name: &str| Spanned::new(name.parse().expect("a name"), own.span);
         let cross = (build != target).then(|| (init(INIT_TARGET_BASE), target));
-        let named = crate::custom::bases_of(self.recipe).into_iter().map(|base| (base, build));
+        let named = crate::custom::bases_of(self.recipe, &self.tier).into_iter().map(|base| (base, build));
         let mut bases: Vec<(LockedBase<'a>, Span)> = Vec::new();
         let asked = [(own.clone(), target), (init(INIT_BASE), build)].into_iter().chain(cross);
         for (name, platform) in asked.chain(builds_on_it).chain(named) {
@@ -146,12 +146,16 @@ impl<'a> LockedRecipe<'a> {
         Ok(bases)
     }
 
-    /// The digest of what the layer of the recipe's own packages is made of; `None` where there is no such layer.
+    /// The layers of packages of the recipe's own and of the profiles under the image: what each is made of. Sets that
+    /// added nothing have none.
     #[must_use]
-    pub fn packages_inputs(&self, platform: Platform) -> Option<Digest> {
-        let request = self.packages(platform)?;
-        let set = self.lock.debian(&request).ok()?;
-        (!set.packages.is_empty()).then(|| digest(&set_inputs(self.lock, &request)))
+    pub fn packages_inputs(&self, platform: Platform) -> Vec<(DebianRequest, Digest)> {
+        let inputs = |request: DebianRequest| {
+            self.lock.debian(&request).ok().filter(|set| !set.packages.is_empty())?;
+            let inputs = digest(&set_inputs(self.lock, &request));
+            Some((request, inputs))
+        };
+        self.packages(platform).into_iter().filter_map(inputs).collect()
     }
 
     /// What a plan for `target` on `build` stands on, out of what is given and what the lock has as published.
@@ -193,10 +197,9 @@ impl<'a> LockedRecipe<'a> {
             }
         }
         let mut layers = DebianLayers::new();
-        if let (Some(inputs), Some(first)) = (self.packages_inputs(target), self.recipe.image.packages.first()) {
-            let owner = self.recipe.name.value.to_string();
-            if let Some(digest) = find(&owner, target, inputs, first.span) {
-                layers.insert((owner, target), digest);
+        for (request, inputs) in self.packages_inputs(target) {
+            if let Some(digest) = find(&request.owner, target, inputs, request.place.1) {
+                layers.insert((request.owner, target), digest);
             }
         }
         match missing.as_slice() {

@@ -1,7 +1,9 @@
 //! What a recipe and its bases ask of the outside world.
 
 use oci::Platform;
-use recipe::{Base, DebianRequest, Language, Name, NpmRequest, NpmRequirement, Recipe, RecipeError, SourceSpec};
+use recipe::{
+    Base, DebianRequest, Language, Name, NpmRequest, NpmRequirement, Profile, Recipe, RecipeError, SourceSpec, Tier,
+};
 
 use crate::init::{INIT_BASE, INIT_TARGET_BASE};
 use crate::{PlanError, Project};
@@ -31,7 +33,7 @@ impl Requests {
         check_packages(recipe, &chain)?;
         requests.chain(&chain, &platforms);
         requests.packages(recipe, &chain, &platforms);
-        for base in crate::custom::bases_of(recipe) {
+        for base in recipe.tiers().flat_map(|tier| crate::custom::bases_of(recipe, &tier)) {
             requests.chain(&project.chain(&base, &recipe.source)?, &platforms);
         }
         for init in [INIT_BASE, INIT_TARGET_BASE] {
@@ -91,6 +93,12 @@ impl Requests {
         for platform in platforms {
             if let Some(request) = recipe_request(recipe, chain, *platform) {
                 self.debian(request);
+            }
+            for profile in &recipe.profiles {
+                // A set comes after those it lies on.
+                let tier = Tier::Profile(profile.name.value.clone());
+                let sets = recipe.profiles_of(&tier).into_iter();
+                sets.filter_map(|one| profile_request(recipe, one, chain, *platform)).for_each(|set| self.debian(set));
             }
         }
     }
@@ -159,9 +167,44 @@ pub(crate) fn recipe_request(recipe: &Recipe, chain: &[&Base], platform: Platfor
     })
 }
 
+/// A profile's packages, resolved in the same archive on top of what the tiers below have.
+pub(crate) fn profile_request(
+    recipe: &Recipe,
+    profile: &Profile,
+    chain: &[&Base],
+    platform: Platform,
+) -> Option<DebianRequest> {
+    let first = profile.packages.first()?;
+    let set = chain.iter().rev().find_map(|base| base.debian.as_ref())?;
+    let owner = |profile: &Profile| recipe.target(&Tier::Profile(profile.name.value.clone())).to_string();
+    let profiles = recipe.profiles_of(&Tier::Profile(profile.name.value.clone()));
+    let (_, below) = profiles.split_last()?;
+    let below = below.iter().rev().find(|one| !one.packages.is_empty()).map(|one| owner(one));
+    let runtime = || (!recipe.image.packages.is_empty()).then(|| recipe.name.value.to_string());
+    Some(DebianRequest {
+        owner: owner(profile),
+        platform,
+        archive: set.archive.value.clone(),
+        suites: texts(&set.suites),
+        components: texts(&set.components),
+        keys: texts(&set.keys),
+        wanted: texts(&profile.packages),
+        exclude: texts(&set.exclude),
+        below: below.or_else(runtime).or_else(|| nearest(chain)),
+        slim: set.slim,
+        place: (recipe.source.clone(), first.span),
+    })
+}
+
+/// Whether a set of this owner is a profile's.
+pub(crate) fn is_profile(owner: &str) -> bool {
+    owner.contains(':')
+}
+
 /// Packages without a Debian base under them.
 fn check_packages(recipe: &Recipe, chain: &[&Base]) -> Result<(), RecipeError> {
-    match recipe.image.packages.first() {
+    let profiles = recipe.profiles.iter().flat_map(|profile| &profile.packages);
+    match recipe.image.packages.iter().chain(profiles).next() {
         Some(first) if !chain.iter().any(|base| base.debian.is_some()) => Err(RecipeError::at(
             diag::codes::recipe::BAD_VALUE,
             &recipe.source,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diag::{Source, Span};
 use oci::{Digest, Platform, Reference};
-use recipe::{ContainerPath, Name};
+use recipe::{ContainerPath, TargetName};
 
 use crate::{Epoch, ImagePlan};
 
@@ -16,7 +16,7 @@ pub const CA_SECRET: &str = "clawbuild.ca";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What is built.
-    pub target: Name,
+    pub target: TargetName,
     /// What it runs on.
     pub platform: Platform,
     /// The stages. A stage refers only to stages before it.

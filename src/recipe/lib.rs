@@ -11,9 +11,11 @@ mod name;
 mod parse_base;
 mod parse_image;
 mod parse_recipe;
+mod parse_tier;
 mod reader;
 mod recipe;
 mod request;
+mod tier;
 
 pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
 pub use error::{RecipeError, Result};
@@ -26,3 +28,4 @@ pub use recipe::{
     ShippedFile, SourceSpec, Stage, StageFrom, StageStep, StepKind, User,
 };
 pub use request::{DebianRequest, NpmRequest, Place};
+pub use tier::{Additions, Agent, Member, MemberKeys, Naming, OnExit, Process, Profile, Setting, TargetName, Tier};

@@ -7,10 +7,14 @@ use diag::{Source, Spanned, codes};
 
 use crate::parse_recipe::variables;
 use crate::reader::Table;
-use crate::{ContainerPath, Image, ImageCopy, RecipeError, Result, ShippedFile, User};
+use crate::{Additions, ContainerPath, Image, ImageCopy, Naming, RecipeError, Result, ShippedFile, User};
 
 pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
     let repository = table.get("repository").map(|value| value.parse()).transpose()?;
+    let naming = match table.get("naming") {
+        Some(value) => value.choice(&[("plain", Naming::Plain), ("agent", Naming::Agent)])?.value,
+        None => Naming::default(),
+    };
     let base = table.need("base")?.parse()?;
     let packages = table.get("packages").map_or(Ok(Vec::new()), |value| value.strings())?;
     let user = user(&table.need("user")?.table()?)?;
@@ -23,7 +27,38 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
     if command.is_empty() {
         return Err(command_value.bad("names no program"));
     }
-    let env = variables(&table, "env")?;
+    let more = additions(source, &table)?;
+    let stop_signal = match table.get("stop_signal") {
+        Some(value) => signal(&value)?,
+        None => "SIGTERM".to_owned(),
+    };
+    let stop_timeout = table.get("stop_timeout").map_or(Ok(Duration::from_secs(10)), |value| value.duration())?;
+    table.finish()?;
+    Ok(Image {
+        repository,
+        base,
+        packages,
+        user,
+        naming,
+        workdir,
+        command: command.into_iter().chain(more.args).collect(),
+        env: more.env,
+        ports: more.ports,
+        volumes: more.volumes,
+        tmpfs: more.tmpfs,
+        stop_signal,
+        stop_timeout,
+        files: more.files,
+        copy: more.copy,
+        links: more.links,
+        processes: Vec::new(),
+    })
+}
+
+/// What images of all tiers can have.
+pub(crate) fn additions(source: &Source, table: &Table<'_>) -> Result<Additions> {
+    let args = table.get("args").map_or(Ok(Vec::new()), |value| value.strings())?;
+    let env = variables(table, "env")?;
     let ports = match table.get("ports") {
         Some(value) => value
             .array()?
@@ -32,16 +67,8 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
             .collect::<Result<Vec<_>>>()?,
         None => Vec::new(),
     };
-    unique(source, ports.iter().map(|port| (port.value.to_string(), port.span)), "port")?;
-    let volumes: Vec<Spanned<ContainerPath>> =
-        table.get("volumes").map_or(Ok(Vec::new()), |value| value.parse_all())?;
-    let tmpfs: Vec<Spanned<ContainerPath>> = table.get("tmpfs").map_or(Ok(Vec::new()), |value| value.parse_all())?;
-    unique(source, volumes.iter().chain(&tmpfs).map(|path| (path.value.to_string(), path.span)), "path")?;
-    let stop_signal = match table.get("stop_signal") {
-        Some(value) => signal(&value)?,
-        None => "SIGTERM".to_owned(),
-    };
-    let stop_timeout = table.get("stop_timeout").map_or(Ok(Duration::from_secs(10)), |value| value.duration())?;
+    let volumes = table.get("volumes").map_or(Ok(Vec::new()), |value| value.parse_all())?;
+    let tmpfs = table.get("tmpfs").map_or(Ok(Vec::new()), |value| value.parse_all())?;
     let files = match table.get("files") {
         Some(value) => value.array()?.iter().map(|file| shipped(&file.table()?)).collect::<Result<_>>()?,
         None => Vec::new(),
@@ -59,24 +86,47 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
             links.insert(path.value.to_owned(), target.text()?);
         }
     }
-    table.finish()?;
-    Ok(Image {
-        repository,
-        base,
-        packages,
-        user,
-        workdir,
-        command,
-        env,
-        ports,
-        volumes,
-        tmpfs,
-        stop_signal,
-        stop_timeout,
-        files,
-        copy,
-        links,
-    })
+    let args = args.into_iter().map(|text| text.value).collect();
+    let additions = Additions { args, env, ports, volumes, tmpfs, files, copy, links };
+    Claims::default().add(source, &additions)?;
+    Ok(additions)
+}
+
+/// The ports and paths that the tiers of an image have taken, and where.
+#[derive(Clone, Default)]
+pub(crate) struct Claims(BTreeMap<(&'static str, String), (Source, diag::Span)>);
+
+impl Claims {
+    /// Takes what `additions` name.
+    ///
+    /// # Errors
+    /// Something is taken already.
+    pub(crate) fn add(&mut self, source: &Source, additions: &Additions) -> Result<()> {
+        self.all(source, &additions.ports, &additions.volumes, &additions.tmpfs)
+    }
+
+    /// As [`Claims::add`], for a runtime's own.
+    pub(crate) fn all(
+        &mut self,
+        source: &Source,
+        ports: &[Spanned<u16>],
+        volumes: &[Spanned<ContainerPath>],
+        tmpfs: &[Spanned<ContainerPath>],
+    ) -> Result<()> {
+        let ports = ports.iter().map(|port| ("port", port.value.to_string(), port.span));
+        let paths = volumes.iter().chain(tmpfs).map(|path| ("path", path.value.to_string(), path.span));
+        for (what, item, span) in ports.chain(paths) {
+            if let Some((first, place)) = self.0.insert((what, item.clone()), (source.clone(), span)) {
+                let message = format!("{what} `{item}` is given twice");
+                return Err(RecipeError::at(codes::recipe::DUPLICATE, source, span, message).mark("again here").also(
+                    &first,
+                    place,
+                    "first here",
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn user(table: &Table<'_>) -> Result<User> {
@@ -124,21 +174,4 @@ fn image_copy(table: &Table<'_>) -> Result<ImageCopy> {
     };
     table.known()?;
     Ok(copy)
-}
-
-fn unique(source: &Source, items: impl Iterator<Item = (String, diag::Span)>, what: &str) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for (item, span) in items {
-        if let Some(first) = seen.insert(item.clone(), span) {
-            return Err(RecipeError::at(
-                codes::recipe::DUPLICATE,
-                source,
-                span,
-                format!("{what} `{item}` is given twice"),
-            )
-            .mark("again here")
-            .also(source, first, "first here"));
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use diag::{Source, Spanned, codes};
 use crate::reader::{Table, Value, document};
 use crate::{
     Build, Config, ConfigFormat, ContainerPath, Health, HealthProbe, Language, Override, OverrideType, Recipe,
-    RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image,
+    RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image, parse_tier,
 };
 
 impl Recipe {
@@ -61,8 +61,20 @@ impl Recipe {
                 Spanned::new(oci::Platform::LINUX_ARM64, root.span()),
             ],
         };
+        let profiles = match root.table("profiles")? {
+            Some(table) => parse_tier::profiles(source, &table)?,
+            None => Vec::new(),
+        };
+        let agents = match root.table("agents")? {
+            Some(table) => table
+                .entries()
+                .into_iter()
+                .map(|(name, value)| parse_tier::agent(source, parse_tier::name(source, name)?, &value.table()?))
+                .collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
         root.finish()?;
-        Ok(Self {
+        let recipe = Self {
             source: source.clone(),
             name,
             summary,
@@ -75,7 +87,25 @@ impl Recipe {
             health,
             config,
             platforms,
-        })
+            profiles,
+            agents,
+        };
+        parse_tier::check(&recipe)?;
+        Ok(recipe)
+    }
+
+    /// Adds the agent of a file of its own, called `name`.
+    ///
+    /// # Errors
+    /// The first mistake in it, with its place.
+    pub fn add_agent(&mut self, name: &str, source: &Source) -> Result<()> {
+        let document = document(source)?;
+        let root = Table::document(source, &document);
+        schema(&root, source)?;
+        let agent = parse_tier::agent(source, parse_tier::name(source, Spanned::new(name, root.span()))?, &root)?;
+        parse_tier::check_agent(self, &agent)?;
+        self.agents.push(agent);
+        Ok(())
     }
 }
 
@@ -276,7 +306,7 @@ fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
     }
 }
 
-fn health(source: &Source, table: Table<'_>) -> Result<Health> {
+pub(crate) fn health(source: &Source, table: Table<'_>) -> Result<Health> {
     let http = table.get("http");
     let exec = table.get("exec");
     let none = table.get("none");
@@ -333,24 +363,34 @@ fn config(table: Table<'_>) -> Result<Config> {
         ("yaml", ConfigFormat::Yaml),
         ("env", ConfigFormat::Env),
     ])?;
-    let mut overrides = BTreeMap::new();
-    if let Some(table) = table.table("overrides")? {
-        for (name, value) in table.entries() {
-            check_variable(name.value, &value)?;
-            overrides.insert(name.value.to_owned(), one_override(&value)?);
-        }
-    }
+    let overrides = overrides(&table)?;
+    let members = table.table("members")?.map(|table| parse_tier::member_keys(&table)).transpose()?;
     table.finish()?;
-    Ok(Config { file, path, format, overrides })
+    Ok(Config { file, path, format, overrides, members })
+}
+
+/// The `overrides` of a table.
+pub(crate) fn overrides(table: &Table<'_>) -> Result<BTreeMap<String, Override>> {
+    let Some(table) = table.table("overrides")? else { return Ok(BTreeMap::new()) };
+    let entries = table.entries().into_iter().map(|(name, value)| {
+        check_variable(name.value, &value)?;
+        Ok((name.value.to_owned(), one_override(&value)?))
+    });
+    entries.collect()
+}
+
+/// A path of keys: `a.b`, or an array where names hold dots.
+pub(crate) fn key_path(value: &Value<'_>) -> Result<Vec<String>> {
+    if value.is_string() {
+        Ok(value.text()?.value.split('.').map(str::to_owned).collect())
+    } else {
+        Ok(value.strings()?.into_iter().map(|text| text.value).collect())
+    }
 }
 
 fn one_override(value: &Value<'_>) -> Result<Override> {
     let table = value.table()?;
-    let key = match table.get("key") {
-        Some(key) if key.is_string() => key.text()?.value.split('.').map(str::to_owned).collect(),
-        Some(key) => key.strings()?.into_iter().map(|text| text.value).collect(),
-        None => Vec::new(),
-    };
+    let key = table.get("key").map_or(Ok(Vec::new()), |key| key_path(&key))?;
     let kind = match table.get("type") {
         Some(kind) => {
             kind.choice(&[

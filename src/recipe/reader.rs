@@ -251,6 +251,35 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Any value that JSON has too.
+    pub(crate) fn json(&self) -> Result<serde_json::Value> {
+        use serde_json::Value as Json;
+        let number = |json: Option<Json>| json.ok_or_else(|| self.bad("the number is too large"));
+        match self.value {
+            DeValue::String(text) => Ok(Json::String(text.to_string())),
+            DeValue::Boolean(value) => Ok(Json::Bool(*value)),
+            DeValue::Integer(value) => {
+                let digits = value.as_str().replace('_', "");
+                number(i64::from_str_radix(&digits, value.radix()).ok().map(Json::from))
+            }
+            DeValue::Float(value) => {
+                let parsed = value.as_str().replace('_', "").parse().ok();
+                number(parsed.and_then(serde_json::Number::from_f64).map(Json::Number))
+            }
+            DeValue::Datetime(_) => Err(self.wrong_type("what JSON has: a date goes in quotes")),
+            DeValue::Array(_) => Ok(Json::Array(self.array()?.iter().map(Self::json).collect::<Result<_>>()?)),
+            DeValue::Table(_) => {
+                let entries = self.table()?.entries().into_iter();
+                let entries = entries.map(|(name, value)| Ok((name.value.to_owned(), value.json()?)));
+                Ok(Json::Object(entries.collect::<Result<_>>()?))
+            }
+        }
+    }
+
+    pub(crate) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     /// A length of time such as `500ms`, `30s`, `5m`.
     pub(crate) fn duration(&self) -> Result<std::time::Duration> {
         let text = self.text()?.value;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use diag::{Source, Spanned};
 use oci::{Platform, Reference, Repository};
 
-use crate::{ContainerPath, Name, NpmRequirement};
+use crate::{Agent, ContainerPath, MemberKeys, Name, Naming, NpmRequirement, Process, Profile};
 
 /// One runtime, as its `recipe.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct Recipe {
     pub config: Option<Config>,
     /// What it is built for.
     pub platforms: Vec<Spanned<Platform>>,
+    /// Profiles, in the order written.
+    pub profiles: Vec<Profile>,
+    /// Agents: the recipe's in the order written, then those of files of their own.
+    pub agents: Vec<Agent>,
 }
 
 /// Where the program comes from.
@@ -184,6 +188,8 @@ pub enum StepKind {
 pub struct Image {
     /// Where it is pushed when nothing else is said.
     pub repository: Option<Spanned<Repository>>,
+    /// How the images of its tiers are called.
+    pub naming: Naming,
     /// The base it stands on.
     pub base: Spanned<Name>,
     /// Debian packages it needs beyond the base's.
@@ -212,6 +218,8 @@ pub struct Image {
     pub copy: Vec<ImageCopy>,
     /// Symbolic links, path to target.
     pub links: BTreeMap<String, Spanned<String>>,
+    /// Programs that run beside the command: an agent's.
+    pub processes: Vec<Process>,
 }
 
 /// A non-root user.
@@ -293,6 +301,8 @@ pub struct Config {
     pub format: Spanned<ConfigFormat>,
     /// Overrides by variable.
     pub overrides: BTreeMap<String, Override>,
+    /// Where agents that share a process are listed in it.
+    pub members: Option<MemberKeys>,
 }
 
 /// A configuration format.

@@ -43,6 +43,12 @@ pub enum WorkspaceError {
         /// What there is.
         known: Vec<String>,
     },
+    /// One target is wanted, and the word names several.
+    #[error("`{word}` names several targets, and this takes one")]
+    Several {
+        /// What was asked for.
+        word: String,
+    },
     /// A recipe or base is wrong.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -70,6 +76,8 @@ impl Reported for WorkspaceError {
                         .help(format!("targets: {}; or a path to a recipe, such as `./{name}`", known.join(", "))),
                 }
             }
+            Self::Several { .. } => Diagnostic::new(codes::cli::USAGE, self.to_string())
+                .help("name one of them; `clawbuild list` prints all"),
             Self::Recipe(error) => error.diagnostic(),
             Self::Plan(error) => error.diagnostic(),
             Self::Lock(error) => error.diagnostic(),

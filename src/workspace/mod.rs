@@ -8,18 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use diag::Source;
-use plan::Project;
-use recipe::{Base, Lock, Recipe};
+use plan::{LockedRecipe, Project};
+use recipe::{Base, Config, Lock, Recipe, Tier};
 use store::Store;
 
 pub(crate) use embedded::{digest as embedded_digest, files as embedded_files};
 pub use error::WorkspaceError;
 pub use target::Target;
+pub(crate) use target::tier_word;
 
 /// The lock's file name.
 pub const LOCK_FILE: &str = "clawbuild.lock";
 /// A recipe's file name.
 pub const RECIPE_FILE: &str = "recipe.toml";
+/// The directory beside a recipe with agents in files of their own.
+pub(crate) const AGENTS: &str = "agents";
 
 /// A directory with recipes, bases and a lock.
 #[derive(Clone, Debug)]
@@ -38,6 +41,68 @@ pub struct LoadedRecipe {
     pub recipe: Recipe,
     /// Where the files beside it lie.
     pub directory: RecipeDirectory,
+    /// Which of its images is meant.
+    pub tier: Tier,
+}
+
+impl LoadedRecipe {
+    /// The recipe, with the agents that have files of their own beside it: `agents/NAME.toml`.
+    fn new(workspace: &Workspace, source: &Source, directory: RecipeDirectory) -> Result<Self, WorkspaceError> {
+        let mut recipe = Recipe::parse(source)?;
+        match &directory {
+            RecipeDirectory::Disk(directory) => {
+                for (name, source) in workspace.sources(&directory.join(AGENTS))? {
+                    recipe.add_agent(&name, &source)?;
+                }
+            }
+            RecipeDirectory::Embedded(prefix) => {
+                for name in embedded::names(&format!("{prefix}{AGENTS}/"), ".toml") {
+                    let file = format!("{prefix}{AGENTS}/{name}.toml");
+                    let text = embedded::text(&file).expect("a name listed is there");
+                    recipe.add_agent(name, &Source::new(format!("<clawbuild>/{file}"), text))?;
+                }
+            }
+        }
+        Ok(Self { recipe, directory, tier: Tier::Runtime })
+    }
+
+    /// The recipe as the image that is meant has it.
+    #[must_use]
+    pub fn effective(&self) -> Recipe {
+        self.recipe.at(&self.tier)
+    }
+
+    /// The recipe with the lock's answers, and the image that is meant.
+    ///
+    /// # Errors
+    /// The lock does not answer, the configuration's default cannot be read, or the tier does not fit it.
+    pub fn locked<'a>(
+        &'a self,
+        project: &'a Project,
+        lock: &'a Lock,
+        ignore: Vec<String>,
+    ) -> Result<LockedRecipe<'a>, WorkspaceError> {
+        let locked = LockedRecipe::new(&self.recipe, project, lock, ignore)?;
+        let config = self.recipe.changed_config(&self.tier).map(|config| self.default_of(config)).transpose()?;
+        Ok(locked.at(&self.tier, config.as_deref())?)
+    }
+
+    /// The baked default of a configuration.
+    fn default_of(&self, config: &Config) -> Result<String, WorkspaceError> {
+        match &self.directory {
+            RecipeDirectory::Disk(directory) => {
+                let path = directory.join(&config.file.value);
+                std::fs::read_to_string(&path).map_err(|source| WorkspaceError::Read { path, source })
+            }
+            RecipeDirectory::Embedded(prefix) => {
+                let path = format!("{prefix}{}", config.file.value);
+                embedded::text(&path).map(str::to_owned).ok_or_else(|| WorkspaceError::Read {
+                    path: path.into(),
+                    source: std::io::ErrorKind::NotFound.into(),
+                })
+            }
+        }
+    }
 }
 
 /// Where the files beside a recipe lie.
@@ -110,13 +175,12 @@ impl Workspace {
     pub fn recipe(&self, name: &str) -> Result<Option<LoadedRecipe>, WorkspaceError> {
         let directory = self.root.join("runtimes").join(name);
         if let Some(source) = self.read(&directory.join(RECIPE_FILE))? {
-            let directory = RecipeDirectory::Disk(directory);
-            return Ok(Some(LoadedRecipe { recipe: Recipe::parse(&source)?, directory }));
+            return LoadedRecipe::new(self, &source, RecipeDirectory::Disk(directory)).map(Some);
         }
         let prefix = format!("runtimes/{name}/");
         let Some(text) = embedded::text(&format!("{prefix}{RECIPE_FILE}")) else { return Ok(None) };
         let source = Source::new(format!("<clawbuild>/{prefix}{RECIPE_FILE}"), text);
-        Ok(Some(LoadedRecipe { recipe: Recipe::parse(&source)?, directory: RecipeDirectory::Embedded(prefix) }))
+        LoadedRecipe::new(self, &source, RecipeDirectory::Embedded(prefix)).map(Some)
     }
 
     /// The recipe in this file.
@@ -128,7 +192,7 @@ impl Workspace {
             return Err(WorkspaceError::NoRecipe { path: self.display(path) });
         };
         let directory = path.parent().map_or_else(|| self.here.clone(), Path::to_owned);
-        Ok(LoadedRecipe { recipe: Recipe::parse(&source)?, directory: RecipeDirectory::Disk(directory) })
+        LoadedRecipe::new(self, &source, RecipeDirectory::Disk(directory))
     }
 
     /// Every base: the workspace's own, and the program's where the workspace has none of that name.
@@ -144,19 +208,23 @@ impl Workspace {
     }
 
     fn read_project(&self) -> Result<Project, WorkspaceError> {
-        let mut own = Vec::new();
-        if let Ok(entries) = std::fs::read_dir(self.root.join("base")) {
-            let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-            paths.sort();
-            for path in paths {
-                if let Some(source) = self.read(&path)? {
-                    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-                    own.push((name.unwrap_or_default(), source));
-                }
+        project_of(self.sources(&self.root.join("base"))?)
+    }
+
+    /// The TOML files of a directory by their names without `.toml`, sorted. There may be no such directory.
+    fn sources(&self, directory: &Path) -> Result<Vec<(String, Source)>, WorkspaceError> {
+        let Ok(entries) = std::fs::read_dir(directory) else { return Ok(Vec::new()) };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        paths.sort();
+        let mut sources = Vec::new();
+        for path in paths {
+            if let Some(source) = self.read(&path)? {
+                let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                sources.push((name.unwrap_or_default(), source));
             }
         }
-        project_of(own)
+        Ok(sources)
     }
 
     /// A keyring of `base/keys`.

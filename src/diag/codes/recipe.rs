@@ -13,6 +13,8 @@ codes! {
         "The value has the right type but not a form that can be used here: a name with odd characters, a path that is not absolute, a port above 65535, an unknown choice. The message says what form is expected.";
     DUPLICATE = "recipe/duplicate", User, "the same thing is declared twice",
         "Two declarations take the same name or the same path, so one would silently hide the other. Rename or remove one.";
+    UNKNOWN_PROFILE = "recipe/unknown-profile", User, "no such profile",
+        "An agent or a profile stands on a profile that the recipe does not define. Profiles are defined as `[profiles.NAME]` in the recipe itself; `clawbuild show RECIPE` lists them.";
     UNKNOWN_STAGE = "recipe/unknown-stage", User, "a stage that is not defined",
         "A step or a copy refers to a stage that the recipe does not define, and no base has that name either. Stages are tables `[stages.NAME]`; bases are files in `base/`.";
     UNKNOWN_BASE = "recipe/unknown-base", User, "a base that is not defined",
