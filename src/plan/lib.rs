@@ -22,6 +22,8 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod tier;
+#[cfg(test)]
+mod tier_tests;
 
 pub use bases::{BaseImages, DebianLayers, LockedBase, locked_base};
 pub use describe::describe;

@@ -2,7 +2,7 @@
 
 use diag::{Reported, Source};
 use oci::{Digest, Platform};
-use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, PublishedImage, Recipe};
+use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, PublishedImage, Recipe, Tier};
 
 use crate::{
     BaseImages, Build, ContextPlace, DebianLayers, Epoch, ImagePlace, LockedRecipe, Places, Plan, Project,
@@ -17,7 +17,7 @@ const BASES: [(&str, &str); 4] = [
     ("base/init-toolchain.toml", include_str!("../../base/init-toolchain.toml")),
 ];
 
-fn project() -> Project {
+pub(crate) fn project() -> Project {
     Project::new(BASES.map(|(name, text)| Base::parse(&Source::new(name, text)).expect("the bases are right")))
         .expect("their names differ")
 }
@@ -70,10 +70,17 @@ fn answer(requests: &Requests) -> Lock {
 }
 
 fn plan(text: &str, target: Platform) -> Result<Plan, crate::PlanError> {
-    let (recipe, project) = (recipe(text), project());
-    let requests = Requests::of(&recipe, &project)?;
+    plan_tier(&recipe(text), &Tier::Runtime, target)
+}
+
+/// The plan of one of a recipe's images. Configurations have this default.
+pub(crate) fn plan_tier(recipe: &Recipe, tier: &Tier, target: Platform) -> Result<Plan, crate::PlanError> {
+    const DEFAULT: &str = "// The default.\n{\n  gateway: { port: 1 }, // kept\n}\n";
+    let project = project();
+    let requests = Requests::of(recipe, &project)?;
     let lock = answer(&requests);
-    let locked = LockedRecipe::new(&recipe, &project, &lock, vec!["target".to_owned()])?;
+    let locked = LockedRecipe::new(recipe, &project, &lock, vec!["target".to_owned()])?;
+    let locked = locked.at(tier, Some(DEFAULT))?;
     let build = Platform::LINUX_AMD64;
     let layers: DebianLayers = requests
         .debian
@@ -189,8 +196,8 @@ fn publish(lock: &mut Lock, recipe: &Recipe, project: &Project, target: Platform
     for (base, _) in locked.stands_on(Platform::LINUX_AMD64, target).expect("the bases are there") {
         put(format!("base/{}", base.base.name.value), base.platform, base.inputs());
     }
-    if let Some(inputs) = locked.packages_inputs(target) {
-        put(recipe.name.value.to_string(), target, inputs);
+    for (request, inputs) in locked.packages_inputs(target) {
+        put(request.owner, target, inputs);
     }
 }
 
