@@ -122,7 +122,7 @@ fn recipe_json(loaded: &LoadedRecipe) -> Value {
     let recipe = &loaded.effective();
     let image = &recipe.image;
     let processes = image.processes.iter().map(|process| {
-        json!({ "name": process.name.value.as_str(), "command": process.command, "on_exit": process.on_exit.as_str() })
+        json!({ "name": process.name.value.as_str(), "command": process.command, "restart": process.restart.as_str() })
     });
     json!({
         "name": loaded.recipe.target(&loaded.tier).to_string(),

@@ -180,8 +180,12 @@ fn settings(recipe: &Recipe) -> Step {
         actions.push(FileAction::Symlink { path, target: target.value.clone() });
     }
     actions.push(FileAction::Directory { path: path("/etc/claw"), mode: 0o755, owner: (0, 0) });
-    let manifest =
-        FileAction::Write { path: path(init::MANIFEST_PATH), data: init::manifest(recipe), mode: 0o644, owner: (0, 0) };
+    let manifest = FileAction::Write {
+        path: path(init::MANIFEST_PATH),
+        data: init::manifest(recipe, &recipe.health),
+        mode: 0o644,
+        owner: (0, 0),
+    };
     actions.push(manifest);
     let origin = Origin { source: recipe.source.clone(), span: recipe.name.span };
     Step { name: "settings".to_owned(), origin, kind: StepKind::Files(actions) }
@@ -252,7 +256,8 @@ fn container_config(locked: &LockedRecipe<'_>, images: &BaseImages, target: Plat
         exposed_ports: image.ports.iter().map(|port| format!("{}/tcp", port.value)).collect(),
         env: env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         entrypoint: vec![init::INIT_PATH.to_owned()],
-        cmd: image.command.clone(),
+        // Given a command, claw-init runs that one alone.
+        cmd: if image.processes.is_empty() { image.command.clone() } else { Vec::new() },
         volumes: image.volumes.iter().map(|volume| volume.value.to_string()).collect(),
         working_dir: image.workdir.to_string(),
         labels: labels(locked, images, target),

@@ -1,8 +1,10 @@
 //! claw-init: how it is built, and the manifest it reads in the image.
 
+use std::time::Duration;
+
 use diag::Spanned;
 use oci::Platform;
-use recipe::{Base, Config, HealthProbe, Name, Override, Recipe};
+use recipe::{Base, Config, Health, HealthProbe, Name, Override, Process, Ready, Recipe};
 use serde_json::{Map, Value, json};
 
 use crate::stage::{Stages, path};
@@ -21,6 +23,10 @@ pub const INIT_CONTEXT_FILES: [&str; 1] = ["src"];
 pub(crate) const INIT_PATH: &str = "/usr/bin/claw-init";
 /// Where claw-init reads its manifest.
 pub(crate) const MANIFEST_PATH: &str = "/etc/claw/init.json";
+/// How long a runtime that others wait for may take to become healthy, at least.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long one question whether a process is ready may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where baked configuration defaults lie.
 pub(crate) const DEFAULTS: &str = "/usr/share/claw";
 
@@ -103,8 +109,9 @@ pub(crate) fn compile(
     Ok(stages.add(Stage { name, platform: build, epoch, from: toolchain, steps }))
 }
 
-/// The manifest claw-init reads: what it runs, renders and probes. Written by `base/init`'s own definition.
-pub(crate) fn manifest(recipe: &Recipe) -> Vec<u8> {
+/// The manifest claw-init reads: what it runs, renders and probes. Written by `base/init`'s own definition. `own` is the
+/// health of the recipe's command, whatever the image's is.
+pub(crate) fn manifest(recipe: &Recipe, own: &Health) -> Vec<u8> {
     let image = &recipe.image;
     let user = &image.user;
     let volumes: Vec<Value> = image
@@ -112,20 +119,9 @@ pub(crate) fn manifest(recipe: &Recipe) -> Vec<u8> {
         .iter()
         .map(|volume| json!({ "path": volume.value.as_str(), "uid": user.uid, "gid": user.gid, "mode": "0700" }))
         .collect();
-    let health = match &recipe.health.probe {
-        HealthProbe::Http { port, port_env, path } => {
-            let mut http = json!({ "port": port, "path": path });
-            if let Some(variable) = port_env {
-                http["port_env"] = variable.as_str().into();
-            }
-            json!({ "http": http, "timeout_ms": millis(recipe.health.timeout) })
-        }
-        HealthProbe::Exec(args) => json!({ "exec": args, "timeout_ms": millis(recipe.health.timeout) }),
-        HealthProbe::None => Value::Null,
-    };
+    let health = probe(&recipe.health.probe, recipe.health.timeout);
     let mut manifest = json!({
         "version": 1,
-        "command": image.command,
         "user": { "uid": user.uid, "gid": user.gid, "home": user.home.as_str() },
         "config": recipe.config.iter().map(config).collect::<Vec<_>>(),
         "volumes": volumes,
@@ -135,7 +131,77 @@ pub(crate) fn manifest(recipe: &Recipe) -> Vec<u8> {
     if !health.is_null() {
         manifest["health"] = health;
     }
+    if image.processes.is_empty() {
+        manifest["command"] = image.command.clone().into();
+    } else {
+        let processes = image.processes.iter().map(process);
+        manifest["processes"] = [command(recipe, own)].into_iter().chain(processes).collect();
+    }
     format!("{manifest:#}\n").into_bytes()
+}
+
+fn probe(probe: &HealthProbe, timeout: Duration) -> Value {
+    match probe {
+        HealthProbe::Http { port, port_env, path } => {
+            let mut http = json!({ "port": port, "path": path });
+            if let Some(variable) = port_env {
+                http["port_env"] = variable.as_str().into();
+            }
+            json!({ "http": http, "timeout_ms": millis(timeout) })
+        }
+        HealthProbe::Exec(args) => json!({ "exec": args, "timeout_ms": millis(timeout) }),
+        HealthProbe::None => Value::Null,
+    }
+}
+
+/// The recipe's command as one of several processes: the one the container ends with. Those that come after it wait
+/// until it is healthy.
+fn command(recipe: &Recipe, health: &Health) -> Value {
+    let image = &recipe.image;
+    let mut command = json!({ "name": recipe.name.value.as_str(), "command": image.command, "main": true });
+    after(&mut command, &image.after);
+    let is_awaited =
+        image.processes.iter().flat_map(|process| &process.after).any(|name| name.value == recipe.name.value);
+    let mut ready = probe(&health.probe, health.timeout);
+    if is_awaited && !ready.is_null() {
+        ready["within_ms"] = millis(health.start_period.max(READY_WITHIN)).into();
+        command["ready"] = ready;
+    }
+    command
+}
+
+fn process(process: &Process) -> Value {
+    let mut entry = json!({
+        "name": process.name.value.as_str(),
+        "command": process.command,
+        "main": false,
+        "restart": process.restart.as_str(),
+    });
+    after(&mut entry, &process.after);
+    if !process.env.is_empty() {
+        entry["env"] = json!(process.env);
+    }
+    if let Some(directory) = &process.workdir {
+        entry["cwd"] = directory.as_str().into();
+    }
+    match &process.ready {
+        Ready::Started => {}
+        Ready::Completed => entry["ready"] = "completed".into(),
+        Ready::Probe { probe: asked, within } => {
+            entry["ready"] = probe(asked, PROBE_TIMEOUT);
+            entry["ready"]["within_ms"] = millis(*within).into();
+        }
+    }
+    if let Some((asked, timeout)) = &process.health {
+        entry["health"] = probe(asked, *timeout);
+    }
+    entry
+}
+
+fn after(entry: &mut Value, names: &[Spanned<Name>]) {
+    if !names.is_empty() {
+        entry["after"] = names.iter().map(|name| Value::from(name.value.as_str())).collect();
+    }
 }
 
 /// Where a config's baked default lies in the image.
@@ -162,6 +228,6 @@ fn one_override(name: &str, entry: &Override) -> Value {
     Value::Object(value)
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).expect("recipes hold durations below a million hours")
 }

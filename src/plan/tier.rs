@@ -4,7 +4,7 @@
 //! agent that copies nothing out of stages adds one small layer: its files, its configuration, and what claw-init is told.
 
 use diag::{Source, Span, codes};
-use recipe::{Agent, Config, Member, MemberKeys, Profile, Recipe, RecipeError, Tier};
+use recipe::{Agent, Config, Health, Member, MemberKeys, Profile, Recipe, RecipeError, Tier};
 use serde_json::{Map, Value};
 
 use crate::custom::Custom;
@@ -31,6 +31,8 @@ struct One<'a> {
     additions: &'a recipe::Additions,
     below: &'a Recipe,
     own: &'a Recipe,
+    /// The runtime's health.
+    health: &'a Health,
 }
 
 impl Tiers<'_, '_> {
@@ -89,7 +91,15 @@ fn profile_steps(
         // Packages may bring accounts of their own; the image keeps its user.
         actions.extend([passwd(own), group(own)]);
     }
-    let one = One { tier, source: &recipe.source, span: profile.name.span, additions: &profile.additions, below, own };
+    let one = One {
+        tier,
+        source: &recipe.source,
+        span: profile.name.span,
+        additions: &profile.additions,
+        below,
+        own,
+        health: &recipe.health,
+    };
     let mut steps: Vec<Step> = packages.into_iter().collect();
     steps.extend(one.copies(custom, stages)?);
     steps.extend(one.settings(actions));
@@ -119,6 +129,7 @@ fn agent_steps(
         additions: &agent.additions,
         below,
         own: &locked.image,
+        health: &locked.recipe.health,
     };
     let mut steps = one.copies(custom, stages)?;
     steps.extend(one.settings(actions));
@@ -149,8 +160,8 @@ impl One<'_> {
             let path = link.parse().expect("checked when the recipe was read");
             actions.push(FileAction::Symlink { path, target: target.value.clone() });
         }
-        let manifest = init::manifest(self.own);
-        if manifest != init::manifest(self.below) {
+        let manifest = init::manifest(self.own, self.health);
+        if manifest != init::manifest(self.below, self.health) {
             let path = path(init::MANIFEST_PATH);
             actions.push(FileAction::Write { path, data: manifest, mode: 0o644, owner: (0, 0) });
         }

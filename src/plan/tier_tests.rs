@@ -67,6 +67,19 @@ id = "developer"
 model = "vendor/model"
 tools = { allow = ["*"] }
 settings = { subagents = { allowAgents = ["main"] } }
+[agents.pair]
+summary = "With a companion"
+after = ["setup"]
+health = { http = { port = 81, path = "/health" } }
+[agents.pair.processes.setup]
+command = ["/usr/local/bin/setup"]
+restart = "never"
+ready = "completed"
+[agents.pair.processes.companion]
+command = ["/usr/local/bin/companion"]
+env = { GATEWAY = "ws://127.0.0.1" }
+restart = "always"
+after = ["sample"]
 [agents.plain]
 summary = "As it is"
 "#;
@@ -115,6 +128,14 @@ fn the_configuration_and_manifest_of_an_agent() {
     assert_eq!(owner, Some((1000, 1000)), "what lies in a volume is the user's");
 }
 
+#[test]
+fn the_manifest_of_several_processes() {
+    let plan = plan(&Tier::Agent(name("pair")));
+    let StepKind::Files(actions) = &plan.stage(plan.result).steps[0].kind else { panic!("the step writes files") };
+    let [FileAction::Write { data, .. }] = actions.as_slice() else { panic!("only the manifest changes: {actions:?}") };
+    insta::assert_snapshot!(String::from_utf8_lossy(data));
+}
+
 /// Images share what they have in common: the stages below are the same.
 #[test]
 fn tiers_stand_on_the_very_stages_below() {
@@ -158,7 +179,7 @@ fn an_agent_in_a_file_of_its_own_is_as_one_in_the_recipe() {
     let tier = Tier::Agent(name("plain"));
     let plan_of = |recipe: &Recipe| plan_tier(recipe, &tier, Platform::LINUX_AMD64).expect("plans");
     let (one, other) = (plan_of(&split), plan_of(&recipe()));
-    assert_eq!((one.image, one.lower_digest()), (other.image, other.lower_digest()));
+    assert_eq!((one.lower_digest(), one.image), (other.lower_digest(), other.image));
 }
 
 #[test]

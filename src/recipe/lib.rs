@@ -10,6 +10,7 @@ mod lock_text;
 mod name;
 mod parse_base;
 mod parse_image;
+mod parse_process;
 mod parse_recipe;
 mod parse_tier;
 mod reader;
@@ -28,4 +29,6 @@ pub use recipe::{
     ShippedFile, SourceSpec, Stage, StageFrom, StageStep, StepKind, User,
 };
 pub use request::{DebianRequest, NpmRequest, Place};
-pub use tier::{Additions, Agent, Member, MemberKeys, Naming, OnExit, Process, Profile, Setting, TargetName, Tier};
+pub use tier::{
+    Additions, Agent, Member, MemberKeys, Naming, Process, Profile, Ready, Restart, Setting, TargetName, Tier,
+};

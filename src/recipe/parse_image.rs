@@ -52,6 +52,7 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
         copy: more.copy,
         links: more.links,
         processes: Vec::new(),
+        after: Vec::new(),
     })
 }
 

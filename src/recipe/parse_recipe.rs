@@ -306,11 +306,12 @@ fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
     }
 }
 
-pub(crate) fn health(source: &Source, table: Table<'_>) -> Result<Health> {
+/// `http` or `exec`, and in `[health]` also `none`: exactly one.
+pub(crate) fn probe(source: &Source, table: &Table<'_>) -> Result<HealthProbe> {
     let http = table.get("http");
     let exec = table.get("exec");
     let none = table.get("none");
-    let probe = match (http, exec, none) {
+    match (http, exec, none) {
         (Some(http), None, None) => {
             let http_table = http.table()?;
             let port = u16::try_from(http_table.need("port")?.integer(1..=65535)?).expect("within bounds");
@@ -328,19 +329,21 @@ pub(crate) fn health(source: &Source, table: Table<'_>) -> Result<Health> {
                 None => None,
             };
             http_table.finish()?;
-            HealthProbe::Http { port, port_env, path }
+            Ok(HealthProbe::Http { port, port_env, path })
         }
-        (None, Some(exec), None) => HealthProbe::Exec(exec.strings()?.into_iter().map(|text| text.value).collect()),
-        (None, None, Some(none)) if none.boolean()? => HealthProbe::None,
-        _ => {
-            return Err(RecipeError::at(
-                codes::recipe::BAD_VALUE,
-                source,
-                table.span(),
-                "`[health]` needs exactly one of `http`, `exec`, `none = true`",
-            ));
-        }
-    };
+        (None, Some(exec), None) => Ok(HealthProbe::Exec(exec.strings()?.into_iter().map(|text| text.value).collect())),
+        (None, None, Some(none)) if none.boolean()? => Ok(HealthProbe::None),
+        _ => Err(RecipeError::at(
+            codes::recipe::BAD_VALUE,
+            source,
+            table.span(),
+            format!("`[{}]` needs exactly one of `http`, `exec`, `none = true`", table.path()),
+        )),
+    }
+}
+
+pub(crate) fn health(source: &Source, table: Table<'_>) -> Result<Health> {
+    let probe = probe(source, &table)?;
     let duration = |key, default| table.get(key).map_or(Ok(Duration::from_secs(default)), |value| value.duration());
     let health = Health {
         probe,

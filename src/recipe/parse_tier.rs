@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use diag::{Source, Spanned, codes, did_you_mean};
 
 use crate::parse_image::{Claims, additions};
+use crate::parse_process;
 use crate::parse_recipe::{health, key_path, overrides};
 use crate::reader::{Table, Value};
-use crate::{Agent, Member, MemberKeys, Name, OnExit, Process, Profile, Recipe, RecipeError, Result, Setting};
+use crate::{Agent, Member, MemberKeys, Name, Profile, Recipe, RecipeError, Result, Setting};
 
 pub(crate) fn name(source: &Source, text: Spanned<&str>) -> Result<Spanned<Name>> {
     match text.value.parse() {
@@ -47,9 +48,10 @@ pub(crate) fn agent(source: &Source, name: Spanned<Name>, table: &Table<'_>) -> 
         },
         overrides: overrides(table)?,
         processes: match table.table("processes")? {
-            Some(table) => table.entries().into_iter().map(|entry| process(source, entry)).collect::<Result<_>>()?,
+            Some(table) => parse_process::processes(source, &table)?,
             None => Vec::new(),
         },
+        after: table.get("after").map_or(Ok(Vec::new()), |value| value.parse_all())?,
         health: table.table("health")?.map(|table| health(source, table)).transpose()?,
     };
     if let Some(packages) = table.get("packages") {
@@ -119,27 +121,6 @@ pub(crate) fn member_keys(table: &Table<'_>) -> Result<MemberKeys> {
     Ok(keys)
 }
 
-fn process(source: &Source, (key, value): (Spanned<&str>, Value<'_>)) -> Result<Process> {
-    let table = value.table()?;
-    let command = table.need("command")?;
-    let process = Process {
-        name: name(source, key)?,
-        command: command.strings()?.into_iter().map(|text| text.value).collect(),
-        on_exit: match table.get("on_exit") {
-            Some(value) => {
-                let words = [OnExit::Stop, OnExit::Restart, OnExit::RestartOnFailure, OnExit::Ignore];
-                value.choice(&words.map(|word| (word.as_str(), word)))?.value
-            }
-            None => OnExit::Stop,
-        },
-    };
-    if process.command.is_empty() {
-        return Err(command.bad("names no program"));
-    }
-    table.finish()?;
-    Ok(process)
-}
-
 /// Checks that the tiers of a recipe fit together.
 pub(crate) fn check(recipe: &Recipe) -> Result<()> {
     let source = &recipe.source;
@@ -203,6 +184,7 @@ fn check_against(recipe: &Recipe, others: &[Agent], agent: &Agent) -> Result<()>
                 .also(source, first, "first here"));
         }
     }
+    parse_process::check(recipe, agent)?;
     check_config(recipe, agent)
 }
 

@@ -46,6 +46,11 @@ impl<'a> Table<'a> {
         self.span
     }
 
+    /// The table's own name, such as `image.user`.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn join(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

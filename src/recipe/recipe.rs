@@ -220,6 +220,8 @@ pub struct Image {
     pub links: BTreeMap<String, Spanned<String>>,
     /// Programs that run beside the command: an agent's.
     pub processes: Vec<Process>,
+    /// Those of them that must be ready before the command starts.
+    pub after: Vec<Spanned<Name>>,
 }
 
 /// A non-root user.

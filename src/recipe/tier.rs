@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use diag::{Source, Spanned};
 use serde_json::Value;
 
-use crate::{Config, ContainerPath, Health, Image, ImageCopy, Name, Override, Recipe, ShippedFile};
+use crate::{Config, ContainerPath, Health, HealthProbe, Image, ImageCopy, Name, Override, Recipe, ShippedFile};
 
 /// Which of a recipe's images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +137,8 @@ pub struct Agent {
     pub overrides: BTreeMap<String, Override>,
     /// Programs that run beside the recipe's command, in the order written.
     pub processes: Vec<Process>,
+    /// Those of them that must be ready before the recipe's command starts.
+    pub after: Vec<Spanned<Name>>,
     /// How health is told, where not as the recipe has it.
     pub health: Option<Health>,
 }
@@ -194,34 +197,57 @@ pub struct Process {
     pub name: Spanned<Name>,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// What happens when it ends.
-    pub on_exit: OnExit,
+    /// Variables of its own.
+    pub env: BTreeMap<String, String>,
+    /// The directory it starts in; the image's when absent.
+    pub workdir: Option<ContainerPath>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Processes that must be ready before it starts; the recipe's command goes by the recipe's name.
+    pub after: Vec<Spanned<Name>>,
+    /// What those that come after it wait for.
+    pub ready: Ready,
+    /// What is asked of it when the container's health is, and how long that may take.
+    pub health: Option<(HealthProbe, Duration)>,
 }
 
-/// What happens when a process ends.
+/// When a process is started again after it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum OnExit {
-    /// All end, with its status.
-    Stop,
-    /// It is started again.
-    Restart,
-    /// It is started again unless its status was 0.
-    RestartOnFailure,
-    /// Nothing.
-    Ignore,
+pub enum Restart {
+    /// However it ended.
+    Always,
+    /// When its status was not 0, or a signal ended it.
+    OnFailure,
+    /// Not at all.
+    Never,
 }
 
-impl OnExit {
+impl Restart {
     /// The word recipes and claw-init use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::RestartOnFailure => "restart-on-failure",
-            Self::Ignore => "ignore",
+            Self::Always => "always",
+            Self::OnFailure => "on-failure",
+            Self::Never => "never",
         }
     }
+}
+
+/// When those that come after a process may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It was started.
+    Started,
+    /// It ended with status 0.
+    Completed,
+    /// A probe succeeds.
+    Probe {
+        /// What is asked.
+        probe: HealthProbe,
+        /// How long it may take until it succeeds.
+        within: Duration,
+    },
 }
 
 impl Recipe {
@@ -312,7 +338,8 @@ impl Recipe {
         {
             recipe.summary.clone_from(&agent.summary);
             recipe.image.add(&agent.additions);
-            recipe.image.processes.extend(agent.processes.iter().cloned());
+            recipe.image.processes.clone_from(&agent.processes);
+            recipe.image.after.clone_from(&agent.after);
             if let Some(config) = &mut recipe.config {
                 config.overrides.extend(agent.overrides.clone());
             }

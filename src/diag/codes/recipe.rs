@@ -15,6 +15,8 @@ codes! {
         "Two declarations take the same name or the same path, so one would silently hide the other. Rename or remove one.";
     UNKNOWN_PROFILE = "recipe/unknown-profile", User, "no such profile",
         "An agent or a profile stands on a profile that the recipe does not define. Profiles are defined as `[profiles.NAME]` in the recipe itself; `clawbuild show RECIPE` lists them.";
+    UNKNOWN_PROCESS = "recipe/unknown-process", User, "no such process",
+        "An agent's process is to start after another one that the agent does not define. The recipe's own command goes by the recipe's name.";
     UNKNOWN_STAGE = "recipe/unknown-stage", User, "a stage that is not defined",
         "A step or a copy refers to a stage that the recipe does not define, and no base has that name either. Stages are tables `[stages.NAME]`; bases are files in `base/`.";
     UNKNOWN_BASE = "recipe/unknown-base", User, "a base that is not defined",
