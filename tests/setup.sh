@@ -31,6 +31,7 @@ setup() {
   command -v cargo >/dev/null || fail "cargo is not installed: https://rustup.rs installs it"
   command -v dpkg-query >/dev/null || fail "the tests set themselves up on Debian only"
   install_packages
+  install_targets
   install_crane
   install_buildkit
   install_buildx
@@ -51,6 +52,13 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" "${optional[@]}" >"$WORK/apt.log" 2>&1 ||
     { cat "$WORK/apt.log" >&2; fail "apt-get could not install what the tests need"; }
+}
+
+# claw-init is tested for other platforms where the compiler came with rustup; its own build needs no rustup.
+install_targets() {
+  command -v rustup >/dev/null || return 0
+  rustup --quiet target add aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu ||
+    say "no Rust libraries for other platforms: claw-init is not tested there"
 }
 
 is_installed() {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail that way")]
 
+mod emulated;
 mod one;
 mod scene;
 mod several;

@@ -8,21 +8,42 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Compiles the program as src/plan/init.rs does, once.
+/// The program, compiled once as src/plan/init.rs does it, but linked by this machine's C compiler.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("claw-init");
-        let flags =
-            "--edition=2021 --crate-name=claw_init --crate-type=bin --cfg freestanding -Copt-level=z -Clto=fat \
-            -Ccodegen-units=1 -Cpanic=abort -Cstrip=symbols -Crelocation-model=static -Clink-arg=-nostartfiles \
-            -Clink-arg=-nostdlib -Clink-arg=-static -Clink-arg=-Wl,--build-id=none -Dwarnings -o";
-        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/main.rs");
-        let status = rustc.args(flags.split_whitespace()).arg(&path).arg(source).status().unwrap();
-        assert!(status.success());
-        path
+        compile(
+            "claw-init",
+            "-Clink-arg=-nostartfiles -Clink-arg=-nostdlib -Clink-arg=-static -Clink-arg=-Wl,--build-id=none",
+        )
     })
+}
+
+/// The program for another platform, linked by the linker that comes with the compiler.
+pub(crate) fn program_for(target: &str) -> PathBuf {
+    let linker = "-Clinker=rust-lld -Clinker-flavor=ld.lld -Clink-arg=-static -Clink-arg=--build-id=none";
+    compile(&format!("claw-init-{target}"), &format!("--target {target} {linker}"))
+}
+
+fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+/// Whether the compiler has its libraries for that platform.
+pub(crate) fn has_libraries(target: &str) -> bool {
+    let output = rustc().args(["--print", "target-libdir", "--target", target]).output().unwrap();
+    output.status.success() && Path::new(stdout(&output).trim_end()).is_dir()
+}
+
+fn compile(name: &str, linking: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let flags = "--edition=2021 --crate-name=claw_init --crate-type=bin --cfg freestanding -Copt-level=z -Clto=fat \
+        -Ccodegen-units=1 -Cpanic=abort -Cstrip=symbols -Crelocation-model=static -Dwarnings";
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/main.rs");
+    let arguments = flags.split_whitespace().chain(linking.split_whitespace());
+    let status = rustc().args(arguments).arg("-o").arg(&path).arg(source).status().unwrap();
+    assert!(status.success());
+    path
 }
 
 /// A directory with a manifest, removed with the test.
