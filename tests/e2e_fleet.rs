@@ -4,7 +4,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use support::Capability::{Archive, BuildKit, Crane, Docker, Network, Overlay, Registry, Root};
-use support::{Built, Capability, Cli, Output, Suite, run};
+use support::{Built, Capability, Cli, OneStep, Output, Suite, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
 
@@ -23,34 +23,9 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// A program that a shell of the build platform writes.
-const RECIPE: &str = r#"schema = 1
-
-[runtime]
-name = "sample"
-summary = "A program of a line"
-license = "MIT"
-
-[source]
-path = "."
-
-[build]
-language = "custom"
-
-[stages.build]
-from = "debian"
-steps = [{ run = ["sh", "-c", "mkdir /out && echo '#!/bin/sh' >/out/sample && chmod 755 /out/sample"] }]
-
-[image]
-base = "debian"
-copy = [{ from = "build", path = "/out/sample", to = "/usr/local/bin/sample" }]
-user = { name = "app", uid = 1000 }
-command = ["/usr/local/bin/sample"]
-"#;
-
 fn project() -> Cli {
     let cli = Cli::new(PROGRAM).with_shared_store();
-    fs::write(cli.directory().join("recipe.toml"), RECIPE).expect("the working directory is writable");
+    OneStep::write(cli.directory());
     cli.run(["./recipe.toml", "--quiet"]).success();
     cli
 }

@@ -18,9 +18,9 @@ PACKAGES=(
   # to compile
   ca-certificates gcc libc6-dev git make pkg-config
   # the peers and readers the tests compare with
-  buildah docker.io docker-registry mmdebstrap runc skopeo umoci
+  buildah docker.io docker-registry mmdebstrap podman runc skopeo umoci
   # what the tests themselves call
-  curl iproute2 openssh-client openssl perl-base procps qemu-user-static uidmap unzip util-linux xz-utils
+  curl iproute2 openssh-client openssh-server openssl perl-base procps qemu-user-static uidmap unzip util-linux xz-utils
 )
 # Debian 13 split these off docker.io.
 PACKAGES_WHERE_THEY_EXIST=(docker-cli docker-buildx)

@@ -62,11 +62,13 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    /// The engine cannot be used for what this diagnostic says: its kind, words and help are kept.
+    /// The engine cannot be used for what this diagnostic says: its kind, words and help are kept, and the last line
+    /// of whatever else is shown, such as what a program wrote before it ended.
     #[must_use]
     pub fn of(engine: &'static str, diagnostic: Diagnostic) -> Self {
-        let Diagnostic { code, message, causes, help, .. } = diagnostic;
-        let why = std::iter::once(message).chain(causes).collect::<Vec<_>>().join(": ");
+        let Diagnostic { code, message, causes, help, related, .. } = diagnostic;
+        let said = related.into_iter().filter_map(|mut related| related.lines.pop());
+        let why = std::iter::once(message).chain(causes).chain(said).collect::<Vec<_>>().join(": ");
         Self { engine, code, why, fix: help }
     }
 }

@@ -35,6 +35,10 @@ pub enum Capability {
     Umoci,
     /// runc is installed.
     Runc,
+    /// podman is installed and runs a container.
+    Podman,
+    /// ssh and sshd are installed.
+    Ssh,
     /// buildah is installed.
     Buildah,
     /// mmdebstrap is installed.
@@ -52,7 +56,7 @@ pub(crate) type Probe = Result<String, String>;
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Root,
         Self::Userns,
         Self::IdRange,
@@ -65,6 +69,8 @@ impl Capability {
         Self::Crane,
         Self::Umoci,
         Self::Runc,
+        Self::Podman,
+        Self::Ssh,
         Self::Buildah,
         Self::Mmdebstrap,
         Self::Git,
@@ -87,6 +93,8 @@ impl Capability {
             Self::Crane => "crane",
             Self::Umoci => "umoci",
             Self::Runc => "runc",
+            Self::Podman => "podman",
+            Self::Ssh => "ssh",
             Self::Buildah => "buildah",
             Self::Mmdebstrap => "mmdebstrap",
             Self::Git => "git",
@@ -141,6 +149,8 @@ impl Capability {
             Self::Crane => version("crane", &["version"]),
             Self::Umoci => version("umoci", &["--version"]),
             Self::Runc => version("runc", &["--version"]),
+            Self::Podman => podman(),
+            Self::Ssh => both(version("ssh-keygen", &[]), version("sshd", &[])),
             Self::Buildah => version("buildah", &["--version"]),
             Self::Mmdebstrap => version("mmdebstrap", &["--version"]),
             Self::Git => version("git", &["--version"]),
@@ -219,6 +229,14 @@ fn buildkit() -> Probe {
         .map_err(|_| "CLAWBUILD_TEST_BUILDKIT is not set: tests/run starts a buildkitd for the tests")?;
     let format = "{{range .}}{{.ID}} {{end}}";
     succeeds(Command::new(crate::tool("buildctl")).args(["--addr", &address, "debug", "workers", "--format", format]))
+}
+
+fn podman() -> Probe {
+    let version = version("podman", &["--version"])?;
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let podman = crate::Podman::new(directory.path());
+    let words = ["run", "--rm", "--network", "none", "--volume", "/usr:/usr:ro", "--rootfs"];
+    succeeds(podman.command().args(words).arg(podman.rootfs()).arg("true")).map(|_| version)
 }
 
 fn registry() -> Probe {

@@ -4,6 +4,20 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// A recipe of one step: a program of a line that a shell of the build platform writes.
+#[derive(Clone, Copy, Debug)]
+pub struct OneStep;
+
+impl OneStep {
+    /// Writes it into `directory`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(directory: &Path) {
+        fs::write(directory.join("recipe.toml"), ONE_STEP).unwrap();
+    }
+}
+
 /// A recipe of three stages over two hundred files: one collects them, one digests what was collected, and the image
 /// takes what both made.
 #[derive(Clone, Debug)]
@@ -117,4 +131,28 @@ COPY --from=collect /all.txt /srv/all.txt
 COPY --from=digest /sum.txt /srv/sum.txt
 USER 1000
 CMD ["/bin/sleep", "1000"]
+"#;
+
+const ONE_STEP: &str = r#"schema = 1
+
+[runtime]
+name = "sample"
+summary = "A program of a line"
+license = "MIT"
+
+[source]
+path = "."
+
+[build]
+language = "custom"
+
+[stages.build]
+from = "debian"
+steps = [{ run = ["sh", "-c", "mkdir /out && echo '#!/bin/sh' >/out/sample && chmod 755 /out/sample"] }]
+
+[image]
+base = "debian"
+copy = [{ from = "build", path = "/out/sample", to = "/usr/local/bin/sample" }]
+user = { name = "app", uid = 1000 }
+command = ["/usr/local/bin/sample"]
 "#;
