@@ -64,6 +64,8 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     /// Build images (the default: `clawbuild openclaw`)
     Build(Build),
+    /// Run built images, and see whether they keep the boot contract
+    Test(Test),
     /// Push an image that was built
     Push(Push),
     /// Push what BuildKit needs to build recipes by itself, and record it in clawbuild.lock
@@ -176,6 +178,25 @@ pub(crate) enum LayerCompression {
     Zstd,
     /// Not compressed.
     None,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Test {
+    /// Recipes by name, or paths
+    #[arg(value_name = "TARGET", required_unless_present = "all")]
+    pub(crate) targets: Vec<String>,
+    /// Every recipe there is
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The platform whose image is run [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// How many build steps run at a time [default: the number of processors]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -144,18 +144,25 @@ fn agents(words: &[String], settings: &Settings) -> Result<BTreeMap<String, Path
     words.iter().map(read).collect()
 }
 
-/// Builds one target. Where the archive has replaced what the lock pins, and the lock may change, just that is resolved
-/// anew, said loudly, and the build tried once more.
+/// Builds one target.
 async fn one(session: &Session, target: &Target, request: &Request, printer: &Printer) -> Result<Finished, Failure> {
+    unless_superseded(session, printer, async |locking| attempt(session, target, request, locking, printer).await).await
+}
+
+/// Tries it. Where the archive has replaced what the lock pins, and the lock may change, just that is resolved anew, said
+/// loudly, and it is tried once more.
+pub(super) async fn unless_superseded<T>(
+    session: &Session,
+    printer: &Printer,
+    attempt: impl AsyncFn(Locking) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let settings = session.settings();
-    let first =
-        attempt(session, target, request, if settings.locked { Locking::Locked } else { Locking::Missing }, printer)
-            .await;
+    let first = attempt(if settings.locked { Locking::Locked } else { Locking::Missing }).await;
     match first {
         Err(failure) if !settings.locked && failure.superseded_owner().is_some() => {
             let owner = failure.superseded_owner().unwrap_or_default().to_owned();
             printer.warn(format_args!("{failure}; resolving {owner} anew"));
-            attempt(session, target, request, Locking::Named(owner), printer).await
+            attempt(Locking::Named(owner)).await
         }
         other => other,
     }

@@ -14,6 +14,7 @@ mod merge;
 mod output;
 mod publish;
 mod push;
+mod test;
 
 use std::process::ExitCode;
 
@@ -106,6 +107,7 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
     let settings = Settings::resolve(&arguments.global)?;
     match arguments.verb {
         Verb::Build(build) => build::build(&settings, &build, printer),
+        Verb::Test(test) => test::test(&settings, &test, printer),
         Verb::Push(push) => push::push(&settings, &push, printer),
         Verb::Merge(merge) => merge::merge(&settings, &merge, printer),
         Verb::Lock(lock) => lock::lock(&settings, &lock, printer),

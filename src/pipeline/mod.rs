@@ -1,6 +1,7 @@
 //! The run: recipe, lock, bases, plan, LLB, engine, outputs. Each step is a function from one type to the next.
 
 mod bases;
+mod contract;
 mod dependencies;
 mod docker;
 mod engines;
@@ -20,6 +21,7 @@ mod session;
 mod solve;
 mod survey;
 
+pub use contract::{Outcome, Report, Verdict, test_image};
 pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
 pub use engines::{EngineSettings, Seat, Wish};
 pub use export::{Exported, OutputSpec, OutputSpecError, export};

@@ -47,6 +47,8 @@ pub struct Session {
 /// An engine that works.
 struct Ready {
     engine: Arc<dyn Engine>,
+    /// The same, where it is the one in this process.
+    embedded: Option<Embedded>,
     /// What it runs natively; never empty.
     platforms: Vec<Platform>,
 }
@@ -157,6 +159,14 @@ impl Session {
         Ok(&*self.ready().await?.engine)
     }
 
+    /// The embedded engine, where that is what solves LLB.
+    ///
+    /// # Errors
+    /// As [`Session::engine`].
+    pub(crate) async fn embedded(&self) -> Result<Option<&Embedded>, Failure> {
+        Ok(self.ready().await?.embedded.as_ref())
+    }
+
     /// The platform images are for unless told otherwise: the engine's own.
     ///
     /// # Errors
@@ -184,14 +194,15 @@ impl Session {
     }
 
     async fn make_ready(&self) -> Result<Ready, Failure> {
-        let engine: Arc<dyn Engine> = match &self.seat {
+        let (engine, embedded): (Arc<dyn Engine>, _) = match &self.seat {
             Seat::Here => {
                 let (downloader, images) = (self.downloader.clone(), self.images.clone());
                 let options = EmbeddedOptions { jobs: self.jobs, downloader, images, helper: None };
-                Arc::new(Embedded::new(self.store.clone(), options)?)
+                let embedded = Embedded::new(self.store.clone(), options)?;
+                (Arc::new(embedded.clone()), Some(embedded))
             }
             Seat::Nowhere { why } => return Err(why.diagnostic().into()),
-            Seat::Elsewhere { why } => self.client().connect(&self.settings.engine, why.as_ref()).await?,
+            Seat::Elsewhere { why } => (self.client().connect(&self.settings.engine, why.as_ref()).await?, None),
         };
         let platforms = engine.platforms().await?;
         if platforms.is_empty() {
@@ -199,7 +210,7 @@ impl Session {
             let help = "use one for Linux on x86-64, 64-bit Arm or 64-bit RISC-V";
             return Err(Diagnostic::new(codes::engine::UNAVAILABLE, message).help(help).into());
         }
-        Ok(Ready { engine, platforms })
+        Ok(Ready { engine, embedded, platforms })
     }
 }
 

@@ -4,6 +4,7 @@
 //! or the environment. A [`Recipe`] is valid syntax; [`Lock`] pins every outside input a recipe or base asks for.
 
 mod base;
+mod contract;
 mod error;
 mod lock;
 mod lock_text;
@@ -19,6 +20,7 @@ mod request;
 mod tier;
 
 pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
+pub use contract::{Contract, ContractPoint};
 pub use error::{RecipeError, Result};
 pub use lock::{
     LOCK_VERSION, Lock, LockError, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, PublishedImage, Stale,

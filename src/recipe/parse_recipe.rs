@@ -7,8 +7,8 @@ use diag::{Source, Spanned, codes};
 
 use crate::reader::{Table, Value, document};
 use crate::{
-    Build, Config, ConfigFormat, ContainerPath, Health, HealthProbe, Language, Override, OverrideType, Recipe,
-    RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image, parse_tier,
+    Build, Config, ConfigFormat, ContainerPath, Contract, Health, HealthProbe, Language, Override, OverrideType,
+    Recipe, RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image, parse_tier,
 };
 
 impl Recipe {
@@ -46,6 +46,7 @@ impl Recipe {
             },
         };
         let config = root.table("config")?.map(config).transpose()?;
+        let contract = root.table("contract")?.map(|table| Contract::read(source, table)).transpose()?;
         let platforms = match root.table("platforms")? {
             Some(table) => {
                 let build = table.need("build")?;
@@ -86,6 +87,7 @@ impl Recipe {
             image,
             health,
             config,
+            contract: contract.unwrap_or_default(),
             platforms,
             profiles,
             agents,
@@ -407,12 +409,13 @@ fn one_override(value: &Value<'_>) -> Result<Override> {
         }
         None => OverrideType::String,
     };
-    let parsed = Override {
-        key,
-        kind,
-        secret: table.get("secret").map_or(Ok(false), |value| value.boolean())?,
-        doc: table.need("doc")?.text()?.value,
+    let secret = table.get("secret").map_or(Ok(false), |value| value.boolean())?;
+    let example = match table.get("example") {
+        Some(value) if secret => return Err(value.bad("a secret has no example: tests make their own")),
+        Some(value) => Some(value.text()?),
+        None => None,
     };
+    let parsed = Override { key, kind, secret, example, doc: table.need("doc")?.text()?.value };
     table.finish()?;
     Ok(parsed)
 }

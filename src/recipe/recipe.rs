@@ -6,7 +6,7 @@ use std::time::Duration;
 use diag::{Source, Spanned};
 use oci::{Platform, Reference, Repository};
 
-use crate::{Agent, ContainerPath, MemberKeys, Name, Naming, NpmRequirement, Process, Profile};
+use crate::{Agent, ContainerPath, Contract, MemberKeys, Name, Naming, NpmRequirement, Process, Profile};
 
 /// One runtime, as its `recipe.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Recipe {
     pub health: Health,
     /// Its configuration file.
     pub config: Option<Config>,
+    /// What of the boot contract cannot hold.
+    pub contract: Contract,
     /// What it is built for.
     pub platforms: Vec<Spanned<Platform>>,
     /// Profiles, in the order written.
@@ -345,6 +347,8 @@ pub struct Override {
     pub kind: OverrideType,
     /// Whether the value must never be shown.
     pub secret: bool,
+    /// A value the runtime works with, other than the default, for tests. None of a secret.
+    pub example: Option<Spanned<String>>,
     /// What it is for.
     pub doc: String,
 }

@@ -18,6 +18,7 @@ macro_rules! codes {
 }
 
 pub mod cli;
+pub mod contract;
 pub mod debian;
 pub mod engine;
 pub mod frontend;
@@ -41,6 +42,7 @@ pub fn all() -> impl Iterator<Item = Code> {
         plan::ALL,
         debian::ALL,
         engine::ALL,
+        contract::ALL,
         frontend::ALL,
         store::ALL,
         oci::ALL,

@@ -104,8 +104,12 @@ impl Engine for Embedded {
 }
 
 impl Embedded {
+    pub(crate) fn workshop(&self) -> &Workshop {
+        &self.workshop
+    }
+
     /// Looks at the directories behind local sources, all at once.
-    async fn scan(&self, request: &SolveRequest) -> Result<BTreeMap<Digest, Context>, SolveError> {
+    pub(crate) async fn scan(&self, request: &SolveRequest) -> Result<BTreeMap<Digest, Context>, SolveError> {
         let locals = request.definition.vertices().iter().filter_map(|vertex| match vertex.op() {
             Op::Source(SourceOp::Local(local)) => Some((vertex, local)),
             _ => None,

@@ -3,6 +3,7 @@
 //! [`solver`] walks the graph and looks results up under the keys of [`key`]; what is not known is made by [`source`] and
 //! [`op`]. Results are [`chain`]s of [`snapshot`]s, written down by [`record`] and turned into images by [`export`].
 
+pub mod container;
 pub mod fileop;
 pub mod mount;
 pub mod sandbox;

@@ -159,6 +159,11 @@ impl Solve {
         Stopped
     }
 
+    /// As [`Solve::fail`], for what was to be done with the wanted vertex's result.
+    pub(crate) fn fail_head(&self, error: VertexError) -> Stopped {
+        self.fail_vertex(&self.nodes[self.head.node].vertex, error)
+    }
+
     fn fail_vertex(&self, vertex: &Vertex, error: VertexError) -> Stopped {
         self.fail(SolveError::vertex(&self.request.definition, vertex, error))
     }

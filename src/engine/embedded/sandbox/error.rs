@@ -19,6 +19,12 @@ pub enum SandboxError {
         /// What the system said.
         source: io::Error,
     },
+    /// The command was gone before it ran.
+    #[error("the command ended with status {code} before it ran")]
+    NeverBegan {
+        /// Its exit status.
+        code: i32,
+    },
     /// The helper process ended without a word.
     #[error("the sandbox helper ended unexpectedly: {status}")]
     HelperDied {
@@ -120,7 +126,7 @@ impl Reported for SandboxError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Cancelled => Diagnostic::new(codes::cli::INTERRUPTED, self.to_string()),
-            Self::Helper { .. } | Self::HelperDied { .. } => {
+            Self::Helper { .. } | Self::HelperDied { .. } | Self::NeverBegan { .. } => {
                 Diagnostic::new(codes::engine::SANDBOX, "the sandbox of a step could not be made").caused_by(self)
             }
             Self::Refused(refusal) => refusal.diagnostic(),

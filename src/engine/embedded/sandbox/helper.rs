@@ -3,9 +3,10 @@
 //! It stays outside of the step's namespaces, waits for the step's first process, which the kernel ends all others with,
 //! and kills it when its socket closes: that is what cancelling does, and what happens when clawbuild itself is killed.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -14,10 +15,10 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::error::Refusal;
-use super::message::{Report, Request, receive, send};
+use super::message::{Order, Report, Request, receive, send};
 use super::spec::Network;
 use super::stubs::Stubs;
-use super::{init, rootfs};
+use super::{enter, init, rootfs};
 use crate::embedded::mount::Root;
 
 /// What the helper is called, by which the program knows that it is one.
@@ -37,8 +38,11 @@ pub fn helper_main_if_requested() {
 
 fn serve() -> io::Result<()> {
     let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
-    let request: Request = receive(&socket)?;
-    let report = match run(&request, &socket) {
+    let ended = match receive(&socket)? {
+        Order::Run(request) => run(&request, &socket),
+        Order::Enter(entry) => enter::enter(&entry, &socket),
+    };
+    let report = match ended {
         Ok(code) => Report::Exited(code),
         Err(refusal) => Report::Refused(refusal),
     };
@@ -57,10 +61,33 @@ fn run(request: &Request, socket: &UnixStream) -> Result<i32, Refusal> {
         .map_err(Refusal::setup("open the root filesystem"))?;
     let root = Root::new(root.as_fd());
     let stubs = Stubs::note(root, rootfs::targets(spec), spec.remove_parents);
-    let first = match clone(spec.network).map_err(Refusal::setup("make namespaces"))? {
-        Side::Parent(first) => first,
+    let namespaces =
+        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP;
+    let network = match spec.network {
+        Network::None | Network::Private(_) => libc::CLONE_NEWNET,
+        Network::Host => 0,
+    };
+    let code = attend(namespaces | network, socket, || init::run(request));
+    stubs.remove(root);
+    code
+}
+
+/// Forks, the child into new namespaces where there are any, becoming the command; sees to it until it ends.
+pub(super) fn attend(
+    namespaces: libc::c_int,
+    socket: &UnixStream,
+    become_command: impl FnOnce() -> Result<Infallible, Refusal>,
+) -> Result<i32, Refusal> {
+    // Open in the child until it executes the command, or ends.
+    let (executed, not_yet) = io::pipe().map_err(Refusal::setup("make a pipe"))?;
+    match clone(namespaces).map_err(Refusal::setup("make namespaces"))? {
+        Side::Parent { process, number } => {
+            drop(not_yet);
+            wait(&process, number, executed, socket).map_err(Refusal::setup("wait for the step"))
+        }
         Side::Child => {
-            let Err(refusal) = init::run(request);
+            drop(executed);
+            let Err(refusal) = become_command();
             let _ = send(socket, &Report::Refused(refusal));
             #[expect(unsafe_code, reason = "leaving without running what belongs to the helper")]
             // SAFETY: `_exit` ends the process at once and touches no memory.
@@ -68,27 +95,18 @@ fn run(request: &Request, socket: &UnixStream) -> Result<i32, Refusal> {
                 libc::_exit(255)
             }
         }
-    };
-    let code = wait(&first, socket).map_err(Refusal::setup("wait for the step"));
-    stubs.remove(root);
-    code
+    }
 }
 
 enum Side {
-    Parent(OwnedFd),
+    Parent { process: OwnedFd, number: i32 },
     Child,
 }
 
 /// Forks, the child into new namespaces.
-fn clone(network: Network) -> io::Result<Side> {
-    let namespaces =
-        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP;
-    let network = match network {
-        Network::None => libc::CLONE_NEWNET,
-        Network::Host => 0,
-    };
+fn clone(namespaces: libc::c_int) -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
-    let flags = namespaces | network | libc::CLONE_PIDFD;
+    let flags = namespaces | libc::CLONE_PIDFD;
     #[expect(unsafe_code, reason = "clone3(2) has no safe form")]
     // SAFETY: all fields of clone_args are numbers, for which zero means absent.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -104,30 +122,42 @@ fn clone(network: Network) -> io::Result<Side> {
         1.. => {
             #[expect(unsafe_code, reason = "taking over a descriptor the kernel has just made")]
             // SAFETY: CLONE_PIDFD put an open descriptor there that nobody else has.
-            let first = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Side::Parent(first))
+            let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Parent { process, number: i32::try_from(result).map_err(io::Error::other)? })
         }
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Waits for the step's first process, and kills it as soon as the socket's other end closes.
-fn wait(first: &OwnedFd, socket: &UnixStream) -> io::Result<i32> {
-    let mut attached = true;
+/// Waits for the command's process, and kills it as soon as the socket's other end closes. Tells when the command's
+/// program runs, which is when `executed` ends.
+fn wait(first: &OwnedFd, number: i32, executed: PipeReader, socket: &UnixStream) -> io::Result<i32> {
+    let (mut attached, mut executed) = (true, Some(executed));
     loop {
-        let mut polled = vec![PollFd::new(first, PollFlags::IN)];
-        if attached {
-            polled.push(PollFd::new(socket, PollFlags::IN | PollFlags::RDHUP));
-        }
-        match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let ready = |number: usize| polled.get(number).is_some_and(|polled| !polled.revents().is_empty());
-        if ready(0) {
+        let [ended, begun, left] = {
+            let watched = [
+                Some(PollFd::new(first, PollFlags::IN)),
+                executed.as_ref().map(|executed| PollFd::new(executed, PollFlags::IN)),
+                attached.then(|| PollFd::new(socket, PollFlags::IN | PollFlags::RDHUP)),
+            ];
+            let present = watched.each_ref().map(Option::is_some);
+            let mut polled: Vec<PollFd<'_>> = watched.into_iter().flatten().collect();
+            match poll(&mut polled, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let mut events = polled.iter().map(|polled| !polled.revents().is_empty());
+            present.map(|present| present && events.next().unwrap_or(false))
+        };
+        if ended {
             break;
         }
-        if ready(1) {
+        if begun {
+            executed = None;
+            // Whoever does not listen has no need of it.
+            let _ = send(socket, &Report::Started(number));
+        }
+        if left {
             attached = false;
             pidfd_send_signal(first, Signal::KILL)?;
         }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
 
 use rustix::fs::Mode;
 use rustix::process::Signal;
@@ -13,7 +12,7 @@ use super::error::Refusal;
 use super::message::Request;
 use super::rootfs::Rootfs;
 use super::spec::Network;
-use super::{exec, privileges};
+use super::{exec, network, privileges};
 
 /// Makes this process more likely than clawbuild to be ended when memory runs out.
 const MORE_LIKELY: &str = "100";
@@ -44,7 +43,10 @@ pub(super) fn run(request: &Request) -> Result<Infallible, Refusal> {
 
     rustix::system::sethostname(spec.hostname.as_bytes()).map_err(Refusal::setup("set the host name"))?;
     match spec.network {
-        Network::None => bring_up_loopback().map_err(Refusal::setup("bring up the loopback interface"))?,
+        Network::None => network::bring_up_loopback().map_err(Refusal::setup("bring up the loopback interface"))?,
+        Network::Private(address) => network::bring_up_loopback()
+            .and_then(|()| network::add_address(address))
+            .map_err(Refusal::setup("give the network an address"))?,
         Network::Host => {}
     }
     enter_working_directory(&spec.cwd)?;
@@ -59,11 +61,11 @@ pub(super) fn run(request: &Request) -> Result<Infallible, Refusal> {
     Err(exec::execute(spec, &person.home))
 }
 
-fn die_with_parent() -> Result<(), Refusal> {
+pub(super) fn die_with_parent() -> Result<(), Refusal> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Refusal::setup("follow the parent"))
 }
 
-fn enter_working_directory(path: &str) -> Result<(), Refusal> {
+pub(super) fn enter_working_directory(path: &str) -> Result<(), Refusal> {
     let path = if path.is_empty() { "/" } else { path };
     // It can lie in something that is mounted, where it could not be made before.
     let made = fs::create_dir_all(path);
@@ -78,7 +80,7 @@ fn enter_working_directory(path: &str) -> Result<(), Refusal> {
 }
 
 /// A step starts as from a login shell: no signal ignored or blocked.
-fn reset_signals() {
+pub(super) fn reset_signals() {
     // All zero is the default disposition with no flags, whatever the architecture's layout of the structure.
     let default = [0_u64; 8];
     for signal in 1..=LAST_SIGNAL {
@@ -98,29 +100,9 @@ fn reset_signals() {
 }
 
 /// Has everything but the three standard streams closed when the command is executed.
-fn close_descriptors() -> io::Result<()> {
+pub(super) fn close_descriptors() -> io::Result<()> {
     #[expect(unsafe_code, reason = "close_range(2) has no safe form")]
     // SAFETY: only marks descriptors, which stay open until this process is replaced.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Spec: `netdevice(7)`.
-fn bring_up_loopback() -> io::Result<()> {
-    let socket = rustix::net::socket_with(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )?;
-    let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
-    let mut request =
-        libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: up } };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
-    #[expect(unsafe_code, reason = "ioctl(2) has no safe form")]
-    // SAFETY: SIOCSIFFLAGS reads an ifreq with a name and flags, which this is, and keeps no pointer to it.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

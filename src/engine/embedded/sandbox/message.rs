@@ -12,7 +12,16 @@ use crate::userns::Identity;
 /// Anything longer is not one of ours.
 const LONGEST: u32 = 64 << 20;
 
-/// The one message to the helper. After it the socket stays open: when it closes, the step is killed.
+/// The one message to the helper. After it the socket stays open: when it closes, the command is killed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Run a command in namespaces of its own.
+    Run(Request),
+    /// Run a command in namespaces that are there.
+    Enter(Entry),
+}
+
+/// A command to be run in namespaces of its own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) spec: Spec,
@@ -23,9 +32,21 @@ pub(super) struct Request {
     pub(super) cgroups: Vec<std::path::PathBuf>,
 }
 
-/// The one message from the helper.
+/// A command to be run beside one that runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The first process of the namespaces, as this side numbers it.
+    pub(super) process: i32,
+    /// The command, its environment, working directory and user; mounts and network are those that are there.
+    pub(super) spec: Spec,
+    pub(super) identity: Identity,
+}
+
+/// The messages from the helper: perhaps that the command has begun, then what became of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The command's program runs, as the process of this number.
+    Started(i32),
     /// The command ran and ended with this code: its own, or 128 and the number of the signal that ended it.
     Exited(i32),
     /// The command could not be run.

@@ -352,6 +352,6 @@ fn hosts(spec: &Spec) -> String {
 fn resolver(network: Network) -> Vec<u8> {
     match network {
         Network::Host => fs::read(RESOLVER).unwrap_or_default(),
-        Network::None => Vec::new(),
+        Network::None | Network::Private(_) => Vec::new(),
     }
 }

@@ -16,9 +16,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::Groups;
-use super::error::SandboxError;
+use super::error::{Refusal, SandboxError};
 use super::helper;
-use super::message::{Report, Request, receive, send};
+use super::message::{Entry, Order, Report, Request, receive, send};
 use super::spec::Spec;
 use crate::userns::Identity;
 
@@ -49,6 +49,10 @@ impl Cancel {
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
+
+/// The process of a running command, by its number on this machine. It is process 1 where the command sees itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(pub i32);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,14 +145,57 @@ impl Sandbox {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, SandboxError> {
+        self.run_noticed(spec, output, &mut |_| {}, cancel)
+    }
+
+    /// As [`Self::run_blocking`], and tells when the command has begun to run.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
+    pub fn run_noticed(
+        &self,
+        spec: Spec,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        started: &mut dyn FnMut(Process),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, SandboxError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let groups = Groups::make(&format!("{}-{number}", std::process::id()), &spec.limits);
         let request =
             Request { spec, identity: self.identity, staging: self.staging.clone(), cgroups: groups.process_files() };
+        let code = self.order(Order::Run(request), output, started, cancel)?;
+        Ok(ExitStatus { code, out_of_memory: groups.ran_out_of_memory() })
+    }
+
+    /// Runs a command to its end beside one that runs, in that one's namespaces: `spec` says what to run and as whom,
+    /// its mounts and network are not looked at. Blocks the thread, as [`Self::run_blocking`] does.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`]; also where the other command has ended.
+    pub fn enter_blocking(
+        &self,
+        process: Process,
+        spec: Spec,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, SandboxError> {
+        let entry = Entry { process: process.0, spec, identity: self.identity };
+        let code = self.order(Order::Enter(entry), output, &mut |_| {}, cancel)?;
+        Ok(ExitStatus { code, out_of_memory: false })
+    }
+
+    /// Has a helper do it, and gives the command's exit status.
+    fn order(
+        &self,
+        order: Order,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        started: &mut dyn FnMut(Process),
+        cancel: &Cancel,
+    ) -> Result<i32, SandboxError> {
         let mut running = Running::start(&self.helper)?;
-        let sent = send(&running.socket, &request);
+        let sent = send(&running.socket, &order);
         // Secrets are not kept longer than needed.
-        drop(request);
+        drop(order);
         if let Err(error) = sent {
             // It is gone already; how it ended says more than that nobody listens.
             return Err(match error.kind() {
@@ -156,14 +203,20 @@ impl Sandbox {
                 _ => SandboxError::Helper { action: "talk to the sandbox helper", source: error },
             });
         }
-        let report = running.follow(output, cancel)?;
+        let end = running.follow(output, started, cancel)?;
         let status = running.end()?;
-        match report {
-            Some(Report::Exited(code)) => Ok(ExitStatus { code, out_of_memory: groups.ran_out_of_memory() }),
-            Some(Report::Refused(refusal)) => Err(refusal.into()),
+        match end {
+            Some(End::Exited(code)) => Ok(code),
+            Some(End::Refused(refusal)) => Err(refusal.into()),
             None => Err(SandboxError::HelperDied { status }),
         }
     }
+}
+
+/// What became of a command.
+enum End {
+    Exited(i32),
+    Refused(Refusal),
 }
 
 struct CancelOnDrop(Cancel);
@@ -197,17 +250,19 @@ impl Running {
         Ok(Self { child, socket, ended: false })
     }
 
-    /// Passes on output until both streams and the socket have closed. The report is the first word of the helper.
+    /// Passes on output until both streams and the socket have closed. Of what the helper says about the end, its first
+    /// word counts.
     fn follow(
         &mut self,
         output: &mut dyn FnMut(Stream, &[u8]),
+        started: &mut dyn FnMut(Process),
         cancel: &Cancel,
-    ) -> Result<Option<Report>, SandboxError> {
+    ) -> Result<Option<End>, SandboxError> {
         let failed = |source| SandboxError::Helper { action: "follow the step's output", source };
         let mut stdout = self.child.stdout.take();
         let mut stderr = self.child.stderr.take();
         let mut socket = Some(self.socket.try_clone().map_err(failed)?);
-        let mut report = None;
+        let mut end = None;
         let mut cancelled: Option<Instant> = None;
         let mut buffer = vec![0; CHUNK];
         while stdout.is_some() || stderr.is_some() || socket.is_some() {
@@ -234,12 +289,15 @@ impl Running {
             }
             if word {
                 match socket.as_ref().map(receive::<Report>) {
-                    Some(Ok(received)) => _ = report.get_or_insert(received),
+                    Some(Ok(Report::Started(number))) if end.is_none() => started(Process(number)),
+                    Some(Ok(Report::Started(_))) => {}
+                    Some(Ok(Report::Exited(code))) => _ = end.get_or_insert(End::Exited(code)),
+                    Some(Ok(Report::Refused(refusal))) => _ = end.get_or_insert(End::Refused(refusal)),
                     Some(Err(_)) | None => socket = None,
                 }
             }
         }
-        if cancelled.is_some() { Err(SandboxError::Cancelled) } else { Ok(report) }
+        if cancelled.is_some() { Err(SandboxError::Cancelled) } else { Ok(end) }
     }
 
     fn end(&mut self) -> Result<std::process::ExitStatus, SandboxError> {

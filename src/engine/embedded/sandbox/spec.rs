@@ -1,7 +1,7 @@
 //! What a step is given to run in.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,8 @@ impl fmt::Debug for Secret {
 pub enum Network {
     /// A loopback interface of its own.
     None,
+    /// A network of its own, in which it has this address besides those of loopback, and is alone.
+    Private(Ipv4Addr),
     /// What this machine can reach.
     Host,
 }
