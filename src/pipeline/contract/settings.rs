@@ -65,6 +65,20 @@ fn setting(format: ConfigFormat, name: &str, entry: &Override, text: String) -> 
     Setting { variable: name.to_owned(), text, key: entry.key.clone(), expected, secret: entry.secret }
 }
 
+/// The variables of settings that are no secrets.
+pub(super) fn values(settings: &[Setting]) -> BTreeMap<String, String> {
+    settings
+        .iter()
+        .filter(|setting| !setting.secret)
+        .map(|setting| (setting.variable.clone(), setting.text.clone()))
+        .collect()
+}
+
+/// All secrets but one.
+pub(super) fn without(secrets: &BTreeMap<String, String>, name: &str) -> BTreeMap<String, String> {
+    secrets.iter().filter(|(other, _)| *other != name).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// What of these settings a configuration does not say, each with a remark.
 pub(super) fn missing(format: ConfigFormat, file: &[u8], settings: &[Setting]) -> Vec<String> {
     let document = match parse(format, file) {

@@ -64,7 +64,7 @@ impl Trial<'_> {
         Boot {
             args: None,
             user: Ids { uid: user.uid, gid: user.gid },
-            env: values(&self.examples()),
+            env: settings::values(&self.examples()),
             secrets: self.secrets.clone(),
             read_only_root: true,
             shared_volumes: false,
@@ -91,8 +91,12 @@ impl Trial<'_> {
             self.findings.note(Point::Overrides, finding, began.elapsed());
             return Ok(());
         }
-        let boot =
-            Boot { args: Some(vec!["render".to_owned()]), env: values(&all), keep_temporary: true, ..self.boot() };
+        let boot = Boot {
+            args: Some(vec!["render".to_owned()]),
+            env: settings::values(&all),
+            keep_temporary: true,
+            ..self.boot()
+        };
         let container = self.runner.start(&boot).await?;
         let status = container.ended(Duration::from_secs(30)).await?;
         let path = config.path.value.as_str();
@@ -131,7 +135,7 @@ impl Trial<'_> {
             return Ok(Some(up));
         }
         // Without one of the secrets, then without any: a runtime may need some of them.
-        let each = meant.secrets.keys().map(|name| (name.as_str(), without(&meant.secrets, name)));
+        let each = meant.secrets.keys().map(|name| (name.as_str(), settings::without(&meant.secrets, name)));
         let all = (meant.secrets.len() > 1).then(|| ("secrets", BTreeMap::new()));
         for (given, secrets) in each.chain(all) {
             if let Ok(up) = self.up(&Boot { secrets: secrets.clone(), ..meant.clone() }).await? {
@@ -382,18 +386,6 @@ impl Trial<'_> {
             self.log = log;
         }
     }
-}
-
-fn values(settings: &[Setting]) -> BTreeMap<String, String> {
-    settings
-        .iter()
-        .filter(|setting| !setting.secret)
-        .map(|setting| (setting.variable.clone(), setting.text.clone()))
-        .collect()
-}
-
-fn without(secrets: &BTreeMap<String, String>, name: &str) -> BTreeMap<String, String> {
-    secrets.iter().filter(|(other, _)| *other != name).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn seconds(duration: Duration) -> String {
