@@ -23,6 +23,8 @@ pub enum Capability {
     Docker,
     /// buildkitds of the tests' own, `CLAWBUILD_TEST_BUILDKIT` and its kin.
     BuildKit,
+    /// A buildkitd of the tests' own that runs programs of arm64, `CLAWBUILD_TEST_BUILDKIT_ARM64`.
+    Emulation,
     /// buildx is installed, as a program of its own.
     Buildx,
     /// Registries of the tests' own, `CLAWBUILD_TEST_REGISTRY` and its kin.
@@ -56,13 +58,14 @@ pub(crate) type Probe = Result<String, String>;
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Root,
         Self::Userns,
         Self::IdRange,
         Self::Overlay,
         Self::Docker,
         Self::BuildKit,
+        Self::Emulation,
         Self::Buildx,
         Self::Registry,
         Self::Skopeo,
@@ -87,6 +90,7 @@ impl Capability {
             Self::Overlay => "overlay",
             Self::Docker => "docker",
             Self::BuildKit => "buildkit",
+            Self::Emulation => "emulation",
             Self::Buildx => "buildx",
             Self::Registry => "registry",
             Self::Skopeo => "skopeo",
@@ -142,7 +146,8 @@ impl Capability {
             Self::IdRange => both(version("newuidmap", &[]), version("newgidmap", &[])),
             Self::Overlay => overlay(),
             Self::Docker => docker(),
-            Self::BuildKit => buildkit(),
+            Self::BuildKit => buildkit("CLAWBUILD_TEST_BUILDKIT"),
+            Self::Emulation => buildkit("CLAWBUILD_TEST_BUILDKIT_ARM64"),
             Self::Buildx => version("buildx", &["version"]),
             Self::Registry => registry(),
             Self::Skopeo => version("skopeo", &["--version"]),
@@ -150,7 +155,7 @@ impl Capability {
             Self::Umoci => version("umoci", &["--version"]),
             Self::Runc => version("runc", &["--version"]),
             Self::Podman => podman(),
-            Self::Ssh => both(version("ssh-keygen", &[]), version("sshd", &[])),
+            Self::Ssh => both(installed("ssh-keygen"), installed("sshd")),
             Self::Buildah => version("buildah", &["--version"]),
             Self::Mmdebstrap => version("mmdebstrap", &["--version"]),
             Self::Git => version("git", &["--version"]),
@@ -224,9 +229,9 @@ fn docker() -> Probe {
     succeeds(Command::new(crate::tool("docker")).args(["--host", &host, "version", "--format", "{{.Server.Version}}"]))
 }
 
-fn buildkit() -> Probe {
-    let address = std::env::var("CLAWBUILD_TEST_BUILDKIT")
-        .map_err(|_| "CLAWBUILD_TEST_BUILDKIT is not set: tests/run starts a buildkitd for the tests")?;
+fn buildkit(variable: &str) -> Probe {
+    let address = std::env::var(variable)
+        .map_err(|_| format!("{variable} is not set: tests/run starts buildkitds for the tests, where it can"))?;
     let format = "{{range .}}{{.ID}} {{end}}";
     succeeds(Command::new(crate::tool("buildctl")).args(["--addr", &address, "debug", "workers", "--format", format]))
 }
@@ -248,6 +253,12 @@ fn registry() -> Probe {
         addresses.push(address);
     }
     Ok(addresses.join(", "))
+}
+
+/// Without running it: sshd with no arguments is a daemon of the whole machine's.
+fn installed(tool: &str) -> Probe {
+    let path = crate::tool(tool);
+    if path.is_absolute() { Ok(path.display().to_string()) } else { Err(format!("{tool} is not installed")) }
 }
 
 /// The first line a tool prints when asked for its version.
