@@ -70,9 +70,17 @@ impl Lines {
     /// The lines that have ended with `bytes`, each with its prefix.
     fn complete_lines(&mut self, bytes: &[u8], is_last: bool) -> Vec<u8> {
         let mut written = Vec::new();
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(part);
-            if self.partial.ends_with(b"\n") || self.partial.len() >= MAX_LINE {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let mut text = line.strip_suffix(b"\n").unwrap_or(line);
+            while self.partial.len() + text.len() > MAX_LINE {
+                let (part, rest) = text.split_at(whole_characters(text, MAX_LINE - self.partial.len()));
+                self.partial.extend_from_slice(part);
+                self.take_partial(&mut written);
+                text = rest;
+            }
+            self.partial.extend_from_slice(text);
+            if line.ends_with(b"\n") {
+                self.partial.push(b'\n');
                 self.take_partial(&mut written);
             }
         }
@@ -89,6 +97,17 @@ impl Lines {
             written.push(b'\n');
         }
     }
+}
+
+/// At most `length` bytes of a text, so that no character of UTF-8 is cut in two. Nothing only where a line has begun.
+fn whole_characters(text: &[u8], length: usize) -> usize {
+    let is_cut = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    // No character has more than three bytes behind its first. What has more is not UTF-8.
+    (length.saturating_sub(3)..=length)
+        .rev()
+        .find(|at| !is_cut(at))
+        .filter(|at| *at > 0 || length < MAX_LINE)
+        .unwrap_or(length)
 }
 
 #[cfg(test)]
@@ -109,13 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_is_broken_where_it_must_be() {
+        let long = "x".repeat(MAX_LINE - 1);
+        let whole = |text: &str| {
+            let mut lines = lines();
+            let first = lines.complete_lines(&text.as_bytes()[..10_000], false);
+            let rest = lines.complete_lines(&text.as_bytes()[10_000..], true);
+            String::from_utf8([first, rest].concat()).unwrap()
+        };
+        assert_eq!(whole(&format!("{long}y\nz\n")), format!("[app] {long}y\n[app] z\n"));
+        assert_eq!(whole(&format!("{long}yz\n")), format!("[app] {long}y\n[app] z\n"));
+        assert_eq!(whole(&format!("{long}é\n")), format!("[app] {long}\n[app] é\n"));
+        let bytes = [0x80; 2 * MAX_LINE];
+        assert_eq!(lines().complete_lines(&bytes, true).iter().filter(|byte| **byte == 0x80).count(), bytes.len());
+    }
+
+    #[test]
     fn a_line_without_end_takes_bounded_memory() {
         let mut lines = lines();
         let chunk = [b'x'; 5000];
         let mut total = 0;
         for _ in 0..100 {
             total += lines.complete_lines(&chunk, false).iter().filter(|byte| **byte == b'x').count();
-            assert!(lines.partial.len() < MAX_LINE);
+            assert!(lines.partial.len() <= MAX_LINE);
         }
         total += lines.complete_lines(b"", true).iter().filter(|byte| **byte == b'x').count();
         assert_eq!(total, 500_000);

@@ -233,3 +233,16 @@ fn mistakes_are_named() {
         assert_eq!(Manifest::parse(manifest).unwrap_err(), message, "{manifest}");
     }
 }
+
+/// The other side of the manifest is `src/plan/init.rs`, whose own tests keep what it writes.
+#[test]
+fn what_clawbuild_writes_is_read() {
+    let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/plan/snapshots");
+    let path = format!("{snapshots}/plan__tier_tests__the_manifest_of_several_processes.snap");
+    let snapshot = std::fs::read_to_string(path).unwrap();
+    let (_, text) = snapshot.split_once("\n---\n").unwrap();
+    let manifest = Manifest::parse(text).unwrap();
+    let names: Vec<&str> = manifest.processes.iter().map(|process| process.name.as_str()).collect();
+    assert_eq!(names, ["sample", "setup", "companion"]);
+    assert!(manifest.health.is_some() && manifest.processes[0].is_main);
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::json::Dialect;
 use crate::value::Kind;
 
 fn path(key: &str) -> Vec<String> {
