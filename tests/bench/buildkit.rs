@@ -40,7 +40,32 @@ pub(crate) fn buildkit(bench: &Bench) {
     changed.row("buildctl, image in an OCI layout", repeat(7, change("buildctl"), |_| succeed(&mut peer.command())));
     changed.row("clawbuild, embedded", repeat(7, change("embedded"), |_| succeed(&mut embedded())));
     print!("{changed}");
+    cold(&bench, &daemon, &peer);
     context(&bench, &daemon);
+}
+
+/// Nobody knows any result, and no base is unpacked anywhere; all have the bases' layers in clawbuild's store.
+fn cold(bench: &Bench, daemon: &BuildKit, peer: &Peer) {
+    let prepared = bench.cli.scratch().join("prepared");
+    let bare = Bench { cli: bench.cli.clone().with_store(&prepared) };
+    // It assembles the bases, runs no step and unpacks nothing.
+    succeed(&mut bare.clawbuild(["graph", "./recipe.toml"]));
+    let store = bench.cli.scratch().join("cold");
+    let forget = |_: usize| {
+        for path in [&store, &peer.output] {
+            succeed(Command::new("rm").args(["-rf", "--"]).arg(path));
+        }
+        succeed(Command::new("cp").arg("-a").arg(&prepared).arg(&store));
+        daemon.buildctl(bench.cli.directory(), ["prune", "--all"]).success();
+    };
+    let cold = Bench { cli: bench.cli.clone().with_store(&store) };
+    let ours = || cold.clawbuild(["--quiet", "./recipe.toml", "--builder", daemon.address()]);
+    let embedded = || cold.clawbuild(["--quiet", "./recipe.toml"]);
+    let mut comparison = Comparison::new("three stages on buildkitd: nothing known");
+    comparison.row("clawbuild --builder, image in its store", repeat(3, forget, |_| succeed(&mut ours())));
+    comparison.row("buildctl, image in an OCI layout", repeat(3, forget, |_| succeed(&mut peer.command())));
+    comparison.row("clawbuild, embedded", repeat(3, forget, |_| succeed(&mut embedded())));
+    print!("{comparison}");
 }
 
 /// Ten thousand files that do not change: what has to be done is a walk.
