@@ -1,13 +1,28 @@
 //! Several builders as one engine, and machines that build apart.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use support::Capability::{Archive, BuildKit, Crane, Docker, Network, Overlay, Registry, Root};
+use buildkit::BuildKitOptions;
+use buildkit::transport::Unix;
+use diag::Reported as _;
+use diag::progress::Progress;
+use engine::fleet::{Fleet, Node};
+use engine::{Engine as _, FilesOutput, Layout, SolveRequest};
+use llb::{Exec, File, Graph, Tree};
+use oci::Platform;
+use registry::image::Keychain;
+use store::Store;
+use support::Capability::{Archive, BuildKit, Crane, Docker, Emulation, Network, Overlay, Registry, Root};
 use support::{Built, Capability, Cli, OneStep, Output, Suite, run};
+use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
 
+const NATIVE: &[Capability] = &[Root, Overlay, Archive, Network, BuildKit, Emulation];
 const DOCTOR: &[Capability] = &[Root, Docker, BuildKit];
 const FLEET: &[Capability] = &[Root, Overlay, Archive, Network, Registry, BuildKit, Crane];
 
@@ -18,6 +33,7 @@ fn main() -> ExitCode {
         .test("no node for a platform", FLEET, no_node_for_a_platform)
         .test("machines that build apart are joined", FLEET, machines_apart)
         .test("what builds nothing needs no engine", FLEET, no_engine_needed)
+        .test("steps run on the node of their platform", NATIVE, native_steps)
         .test("doctor looks at every engine", DOCTOR, doctor)
         .test("images that do not fit together are refused", FLEET, images_that_do_not_fit)
         .run()
@@ -34,7 +50,7 @@ fn node(name: &str) -> String {
     std::env::var(name).expect("tests/run starts two nodes")
 }
 
-/// Both nodes, said to run what this machine does: its emulator of the other platform starts no further programs.
+/// Two nodes, said to run what this machine does: the other one has an emulator that starts no further programs.
 fn nodes() -> [String; 2] {
     ["CLAWBUILD_TEST_BUILDKIT", "CLAWBUILD_TEST_BUILDKIT_OTHER"]
         .map(|name| format!("{},platform=linux/amd64", node(name)))
@@ -122,6 +138,48 @@ fn no_engine_needed() {
     cli.run(["merge", &files[0], &files[1], "-t", "merged", "--builder", "tcp://127.0.0.1:1"]).success();
     // The lock answers everything, so nothing has to run.
     dead.run(["lock", "--check", "./recipe.toml"]).success();
+}
+
+/// Each on the node that runs it natively, children and all: a graph of one step on Debian for that platform. (Not a
+/// recipe: its node would compile claw-init with a rustc of its own platform, which takes qemu many minutes.)
+fn native_steps() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let store = Store::open(&cli.scratch().join("nodes")).expect("a store");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let nodes = ["CLAWBUILD_TEST_BUILDKIT", "CLAWBUILD_TEST_BUILDKIT_ARM64"].map(|variable| {
+        let address = node(variable);
+        let path = address.strip_prefix("unix://").expect("a unix socket").into();
+        let options = BuildKitOptions { threads: NonZeroUsize::MIN, keychain: Keychain::default() };
+        let engine = buildkit::BuildKit::new(Arc::new(Unix { path }), store.clone(), options);
+        Node::new(variable, Arc::new(engine), Vec::new())
+    });
+    let fleet = Fleet::new(nodes.into());
+    for (platform, machine) in [(Platform::LINUX_AMD64, "x86_64"), (Platform::LINUX_ARM64, "aarch64")] {
+        let path = |name: &str| cli.scratch().join(format!("{name}-{machine}"));
+        let output = format!("type=oci,dest={}", path("layout").display());
+        let base = cli.run(["base/debian", "--json", "--platform", &platform.to_string(), "-o", &output]);
+        let digest = Built::of(base).digest.parse().expect("a digest");
+        let graph = Graph::new(platform);
+        let base = graph.oci_layout("base", digest, None);
+        let step = graph.exec(Exec::on(&base, ["/bin/sh", "-ec", "mkdir /out; uname -m | tee /out/machine"]));
+        let head = graph.file(File::on(Tree::Scratch).copy(step.rootfs(), "/out/machine", "/machine"));
+        let request = SolveRequest {
+            definition: Arc::new(graph.definition(&head).expect("a graph")),
+            platform,
+            contexts: BTreeMap::new(),
+            layouts: BTreeMap::from([("base".to_owned(), Layout::Directory(path("layout")))]),
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            output: engine::Output::Files(FilesOutput::Directory(path("out"))),
+            no_cache: false,
+            source_date_epoch: None,
+        };
+        let solving = fleet.solve(request, Progress::none(), CancellationToken::new());
+        runtime.block_on(solving).unwrap_or_else(|error| panic!("{platform}: {:#?}", error.diagnostic()));
+        assert_eq!(fs::read_to_string(path("out").join("machine")).expect("the step wrote it").trim(), machine);
+    }
 }
 
 /// The row of a check, as `doctor --json` prints them.

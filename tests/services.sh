@@ -156,7 +156,8 @@ start_dockerd() {
   export CLAWBUILD_TEST_DOCKER_HOST=unix://$WORK/docker.sock
 }
 
-# Two nodes: one that listens with TLS too, and takes only clients it knows, and one for another platform.
+# Three nodes: one that listens with TLS too, and takes only clients it knows; one that says it is for another platform;
+# and one that runs that platform's programs, where the kernel lets it.
 start_buildkitd() {
   export CLAWBUILD_TEST_BUILDKIT CLAWBUILD_TEST_BUILDKIT_TLS CLAWBUILD_TEST_BUILDKIT_CERTIFICATES
   export CLAWBUILD_TEST_BUILDKIT_OTHER CLAWBUILD_TEST_BUILDKIT_OTHER_TCP
@@ -180,6 +181,21 @@ TOML
   start_node buildkitd-other --oci-worker-platform linux/arm64 --oci-worker-platform linux/amd64
   CLAWBUILD_TEST_BUILDKIT_OTHER=unix://$WORK/buildkitd-other.sock
   CLAWBUILD_TEST_BUILDKIT_OTHER_TCP=tcp://$(awaited buildkitd-other 60 serving buildkitd-other)
+  start_emulating_node
+}
+
+# Natively arm64, as far as clients can tell. On a kernel that has no binfmt_misc for it there is no such node.
+start_emulating_node() {
+  local name=buildkitd-arm64 root=() deadline=$((SECONDS + 60))
+  [ "$(id -u)" = 0 ] || root=(sudo --preserve-env env)
+  service "$name" "${root[@]}" env "PATH=$CLAWBUILD_TEST_TOOLS:$PATH:/usr/sbin:/sbin" "$PWD/tests/emulating-node" \
+    buildkitd --config "$WORK/buildkitd.toml" --root "$WORK/$name" --addr "unix://$WORK/$name.sock" \
+    --oci-worker-binary runc --oci-worker-gc=false --containerd-worker=false --oci-worker-platform linux/arm64
+  until [ -S "$WORK/$name.sock" ]; do
+    as_root kill -0 "${SERVICES[-1]}" 2>/dev/null && [ $SECONDS -lt $deadline ] || return 0
+    sleep 0.05
+  done
+  export CLAWBUILD_TEST_BUILDKIT_ARM64=unix://$WORK/$name.sock
 }
 
 # start_node NAME OPTION…
