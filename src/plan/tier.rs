@@ -4,7 +4,7 @@
 //! agent that copies nothing out of stages adds one small layer: its files, its configuration, and what claw-init is told.
 
 use diag::{Source, Span, codes};
-use recipe::{Agent, Config, Health, Member, MemberKeys, Profile, Recipe, RecipeError, Tier};
+use recipe::{Agent, Config, Health, Member, MemberKeys, Profile, Recipe, RecipeError, Roster, Tier};
 use serde_json::{Map, Value};
 
 use crate::custom::Custom;
@@ -192,10 +192,16 @@ pub(crate) fn configured(config: &Config, agent: &Agent, text: &str) -> Result<S
         text = render::set(format, &text, &setting.key, &setting.value.value)
             .map_err(|why| refused(setting.value.span, why))?;
     }
-    if let (Some(first), Some(keys)) = (agent.members.first(), &config.members) {
+    let Some(keys) = &config.members else { return Ok(text) };
+    if let (Roster::List { key, .. }, Some(first)) = (&keys.roster, agent.members.first()) {
         let list = agent.members.iter().map(|one| member(keys, one)).collect();
-        text =
-            render::set(format, &text, &keys.list, &Value::Array(list)).map_err(|why| refused(first.id.span, why))?;
+        text = render::set(format, &text, key, &Value::Array(list)).map_err(|why| refused(first.id.span, why))?;
+    }
+    if let Roster::Table(key) = &keys.roster {
+        for one in &agent.members {
+            let key: Vec<String> = key.iter().cloned().chain([one.id.value.to_string()]).collect();
+            text = render::set(format, &text, &key, &member(keys, one)).map_err(|why| refused(one.id.span, why))?;
+        }
     }
     Ok(text)
 }
@@ -205,7 +211,9 @@ fn member(keys: &MemberKeys, member: &Member) -> Value {
     let texts =
         |texts: &[diag::Spanned<String>]| Value::from(texts.iter().map(|text| text.value.as_str()).collect::<Vec<_>>());
     let mut entry = Map::new();
-    put(&mut entry, &keys.id, member.id.value.as_str().into());
+    if let Roster::List { id, .. } = &keys.roster {
+        put(&mut entry, id, member.id.value.as_str().into());
+    }
     let optional = [
         (&keys.default, member.is_default.then_some(Value::Bool(true))),
         (&keys.workspace, member.workspace.as_ref().map(|workspace| workspace.value.as_str().into())),

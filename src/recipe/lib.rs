@@ -32,5 +32,5 @@ pub use recipe::{
 };
 pub use request::{DebianRequest, NpmRequest, Place};
 pub use tier::{
-    Additions, Agent, Member, MemberKeys, Naming, Process, Profile, Ready, Restart, Setting, TargetName, Tier,
+    Additions, Agent, Member, MemberKeys, Naming, Process, Profile, Ready, Restart, Roster, Setting, TargetName, Tier,
 };

@@ -45,7 +45,7 @@ impl Recipe {
                 retries: 3,
             },
         };
-        let config = root.table("config")?.map(config).transpose()?;
+        let config = root.table("config")?.map(|table| config(source, table)).transpose()?;
         let contract = root.table("contract")?.map(|table| Contract::read(source, table)).transpose()?;
         let platforms = match root.table("platforms")? {
             Some(table) => {
@@ -358,7 +358,7 @@ pub(crate) fn health(source: &Source, table: Table<'_>) -> Result<Health> {
     Ok(health)
 }
 
-fn config(table: Table<'_>) -> Result<Config> {
+fn config(source: &Source, table: Table<'_>) -> Result<Config> {
     let file = table.need("file")?.text()?;
     let path: Spanned<ContainerPath> = table.need("path")?.parse()?;
     let format = table.need("format")?.choice(&[
@@ -369,7 +369,7 @@ fn config(table: Table<'_>) -> Result<Config> {
         ("env", ConfigFormat::Env),
     ])?;
     let overrides = overrides(&table)?;
-    let members = table.table("members")?.map(|table| parse_tier::member_keys(&table)).transpose()?;
+    let members = table.table("members")?.map(|table| parse_tier::member_keys(source, &table)).transpose()?;
     table.finish()?;
     Ok(Config { file, path, format, overrides, members })
 }

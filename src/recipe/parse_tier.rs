@@ -8,7 +8,7 @@ use crate::parse_image::{Claims, additions};
 use crate::parse_process;
 use crate::parse_recipe::{health, key_path, overrides};
 use crate::reader::{Table, Value};
-use crate::{Agent, Member, MemberKeys, Name, Profile, Recipe, RecipeError, Result, Setting};
+use crate::{Agent, Member, MemberKeys, Name, Profile, Recipe, RecipeError, Result, Roster, Setting};
 
 pub(crate) fn name(source: &Source, text: Spanned<&str>) -> Result<Spanned<Name>> {
     match text.value.parse() {
@@ -106,11 +106,18 @@ fn member(table: &Table<'_>) -> Result<Member> {
 }
 
 /// `[config.members]`.
-pub(crate) fn member_keys(table: &Table<'_>) -> Result<MemberKeys> {
+pub(crate) fn member_keys(source: &Source, table: &Table<'_>) -> Result<MemberKeys> {
     let key = |key| table.get(key).map(|value| key_path(&value)).transpose();
+    let roster = match (key("table")?, key("list")?) {
+        (Some(table), None) => Roster::Table(table),
+        (None, Some(list)) => Roster::List { key: list, id: key_path(&table.need("id")?)? },
+        _ => {
+            let message = "`[config.members]` needs exactly one of `table` (agents by id) and `list`";
+            return Err(RecipeError::at(codes::recipe::BAD_VALUE, source, table.span(), message));
+        }
+    };
     let keys = MemberKeys {
-        list: key_path(&table.need("list")?)?,
-        id: key_path(&table.need("id")?)?,
+        roster,
         default: key("default")?,
         workspace: key("workspace")?,
         model: key("model")?,

@@ -174,11 +174,9 @@ pub struct Member {
 /// Where the runtime's configuration has its agents, and what it calls what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberKeys {
-    /// The list of agents.
-    pub list: Vec<String>,
-    /// The id, in an entry of the list; so with the others.
-    pub id: Vec<String>,
-    /// Whether it is the default.
+    /// Where they are.
+    pub roster: Roster,
+    /// Whether it is the default, in an agent's entry; so with the others.
     pub default: Option<Vec<String>>,
     /// The workspace.
     pub workspace: Option<Vec<String>>,
@@ -188,6 +186,20 @@ pub struct MemberKeys {
     pub allow: Option<Vec<String>>,
     /// Tools denied.
     pub deny: Option<Vec<String>>,
+}
+
+/// How a configuration lists agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roster {
+    /// A table, by id.
+    Table(Vec<String>),
+    /// A list.
+    List {
+        /// Where it is.
+        key: Vec<String>,
+        /// The id, in an entry.
+        id: Vec<String>,
+    },
 }
 
 /// A program that runs beside the recipe's command.
