@@ -102,7 +102,8 @@ fn written(agents: usize) -> Cli {
     write("workspace/AGENTS.md".to_owned(), "# Agents\n".to_owned());
     for number in 0..agents {
         let text = format!(
-            "schema = 1\nsummary = \"Agent {number}\"\nprofile = \"tools\"\nsettings = {{ port = {number} }}\n"
+            "schema = 1\nsummary = \"Agent {number}\"\nprofile = \"tools\"\nsettings = {{ port = {} }}\n",
+            100 + number
         );
         write(format!("agents/a{number}.toml"), text);
     }

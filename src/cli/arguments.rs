@@ -8,7 +8,7 @@ use oci::Platform;
 /// Builds production images of the claw AI-agent runtimes, with no daemon.
 ///
 /// `clawbuild openclaw` builds the image of runtimes/openclaw. Targets are recipes by name, `base/NAME`, or paths to a
-/// recipe.toml or its directory.
+/// recipe.toml or its directory; a recipe's profiles as `RECIPE:PROFILE`, its agents as `RECIPE@AGENT`.
 #[derive(Debug, Parser)]
 #[command(
     name = "clawbuild",
@@ -103,10 +103,10 @@ pub(crate) enum Verb {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Build {
-    /// Recipes by name, base/NAME, or paths
+    /// Recipes by name or path, RECIPE:PROFILE, RECIPE@AGENT (`*` for all), base/NAME
     #[arg(value_name = "TARGET", required_unless_present = "all")]
     pub(crate) targets: Vec<String>,
-    /// Every recipe there is
+    /// Every image of every recipe there is
     #[arg(long)]
     pub(crate) all: bool,
     /// Platforms to build for, such as linux/amd64,linux/arm64 [default: this machine's]
@@ -185,7 +185,7 @@ pub(crate) struct Test {
     /// Recipes by name, or paths
     #[arg(value_name = "TARGET", required_unless_present = "all")]
     pub(crate) targets: Vec<String>,
-    /// Every recipe there is
+    /// Every image of every recipe there is
     #[arg(long)]
     pub(crate) all: bool,
     /// The platform whose image is run [default: this machine's]

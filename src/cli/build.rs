@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use diag::{Diagnostic, codes};
 use engine::{CacheSpec, CacheUse, SecretId};
-use oci::Platform;
 use oci::layer::compress::Compression;
+use oci::{Platform, Repository};
+use recipe::Tier;
 use secrecy::SecretSlice;
 
 use super::arguments::{Build, LayerCompression};
@@ -32,9 +33,10 @@ pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -
     let request = Request::new(settings, arguments)?;
     request.check(&targets)?;
     super::run_building(settings, printer, arguments.jobs, async |session| {
-        let mut finished = Vec::new();
+        let mut finished: Vec<Finished> = Vec::new();
         for target in &targets {
-            finished.push(one(session, target, &request, printer).await?);
+            let siblings = pushed_already(target, &targets, &finished);
+            finished.push(one(session, target, &request, &siblings, printer).await?);
         }
         Ok(finished)
     })
@@ -145,8 +147,37 @@ fn agents(words: &[String], settings: &Settings) -> Result<BTreeMap<String, Path
 }
 
 /// Builds one target.
-async fn one(session: &Session, target: &Target, request: &Request, printer: &Printer) -> Result<Finished, Failure> {
-    unless_superseded(session, printer, async |locking| attempt(session, target, request, locking, printer).await).await
+async fn one(
+    session: &Session,
+    target: &Target,
+    request: &Request,
+    siblings: &[Repository],
+    printer: &Printer,
+) -> Result<Finished, Failure> {
+    let attempt = async |locking| attempt(session, target, request, siblings, locking, printer).await;
+    unless_superseded(session, printer, attempt).await
+}
+
+/// Where the last image that stands on the same profile was pushed by this run: it has the layers the next one shares.
+fn pushed_already(target: &Target, targets: &[Target], finished: &[Finished]) -> Vec<Repository> {
+    let last = targets.iter().zip(finished).rev().find(|(other, _)| other.stands_on() == target.stands_on());
+    let destinations = last.filter(|(_, finished)| !finished.pushed.is_empty());
+    let destinations = destinations.and_then(|(_, finished)| finished.name.destinations().ok()).unwrap_or_default();
+    destinations.into_iter().map(|(repository, _)| repository).collect()
+}
+
+/// The repositories of the runtime and the profiles that a target's image stands on.
+fn below(target: &Target, plan: &plan::Plan, naming: &Naming) -> Result<Vec<Repository>, Failure> {
+    let Target::Recipe { loaded, .. } = target else { return Ok(Vec::new()) };
+    let recipe = &loaded.recipe;
+    let profiles = recipe.profiles_of(&loaded.tier).into_iter().rev();
+    let tiers = profiles.map(|profile| Tier::Profile(profile.name.value.clone())).chain([Tier::Runtime]);
+    let mut repositories = Vec::new();
+    for tier in tiers.filter(|tier| *tier != loaded.tier) {
+        let name = ImageName::of_tier(plan, &tier, naming)?;
+        repositories.extend(name.destinations()?.into_iter().map(|(repository, _)| repository));
+    }
+    Ok(repositories)
 }
 
 /// Tries it. Where the archive has replaced what the lock pins, and the lock may change, just that is resolved anew, said
@@ -172,6 +203,7 @@ async fn attempt(
     session: &Session,
     target: &Target,
     request: &Request,
+    siblings: &[Repository],
     locking: Locking,
     printer: &Printer,
 ) -> Result<Finished, Failure> {
@@ -213,7 +245,9 @@ async fn attempt(
         if request.by_digest {
             destinations.iter_mut().for_each(|(_, tags)| tags.clear());
         }
-        push_image(session, product.root().clone(), &destinations, request.insecure).await?
+        let mut siblings = siblings.to_vec();
+        siblings.extend(below(target, &product.first().plan, &request.naming)?);
+        push_image(session, product.root().clone(), &destinations, &siblings, request.insecure).await?
     } else {
         Vec::new()
     };

@@ -51,7 +51,7 @@ pub(crate) fn frontend_image(settings: &Settings, arguments: &FrontendImage, pri
         let pushed = match arguments.push {
             true => {
                 let root = product.root().clone();
-                push_image(session, root, &name.destinations()?, arguments.naming.insecure).await?
+                push_image(session, root, &name.destinations()?, &[], arguments.naming.insecure).await?
             }
             false => Vec::new(),
         };

@@ -24,7 +24,7 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
         super::run_async(settings, printer, async |run| {
             let layout = read_layout(&run, path)?;
             let name = ImageName::given(&naming, layout.name.as_ref())?;
-            push_image(&run, layout.root, &name.destinations()?, insecure).await
+            push_image(&run, layout.root, &name.destinations()?, &[], insecure).await
         })?
     } else {
         let Target::Recipe { loaded, workspace } = Target::find(&Workspace::find()?, &arguments.what)? else {
@@ -40,7 +40,7 @@ pub(crate) fn push(settings: &Settings, arguments: &Push, printer: &Printer) -> 
             let (platform, options) = (session.platform().await?, ImageOptions::default());
             let built = build_image(session, &workspace, &loaded, &lock, platform, &options).await?;
             let name = ImageName::of(&built.plan, &naming)?;
-            push_image(session, built.image.manifest.clone(), &name.destinations()?, insecure).await
+            push_image(session, built.image.manifest.clone(), &name.destinations()?, &[], insecure).await
         })?
     };
     super::output::report_pushed(&pushed, arguments.json, printer);

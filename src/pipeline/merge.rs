@@ -46,7 +46,7 @@ pub async fn merge(run: &Run, files: &[PathBuf], naming: &Naming, insecure: bool
         }
         let index = Index::new(parts.images.into_values().collect());
         run.store().put_blob(&index.to_bytes())?;
-        pushed.extend(push_image(run, index.descriptor(), &[(repository.clone(), tags)], insecure).await?);
+        pushed.extend(push_image(run, index.descriptor(), &[(repository.clone(), tags)], &[], insecure).await?);
     }
     Ok(pushed)
 }

@@ -3,7 +3,7 @@
 use diag::{Diagnostic, codes};
 use oci::{Reference, Repository, Tag};
 use plan::Plan;
-use recipe::Name;
+use recipe::{Name, Tier};
 
 use crate::cli::Failure;
 
@@ -33,7 +33,15 @@ impl ImageName {
     /// # Errors
     /// A tag or name that is none.
     pub fn of(plan: &Plan, naming: &Naming) -> Result<Self, Failure> {
-        let suffix = plan.image.naming.suffix(&plan.target.tier);
+        Self::of_tier(plan, &plan.target.tier, naming)
+    }
+
+    /// The names that the image of another of the recipe's tiers has.
+    ///
+    /// # Errors
+    /// As [`ImageName::of`].
+    pub fn of_tier(plan: &Plan, tier: &Tier, naming: &Naming) -> Result<Self, Failure> {
+        let suffix = plan.image.naming.suffix(tier);
         Self::named(&plan.target.name, &suffix, &plan.image.version, plan.image.repository.as_ref(), naming)
     }
 

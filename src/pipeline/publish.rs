@@ -69,7 +69,7 @@ pub async fn publish(
     let is_changed = is_changed(session, workspace, &lock)?;
     let mut pushed = Vec::new();
     for (root, destination) in pushes {
-        pushed.extend(push_image(session, root, &[destination], options.insecure).await?);
+        pushed.extend(push_image(session, root, &[destination], &[], options.insecure).await?);
     }
     if is_changed {
         workspace.write_lock(&lock)?;

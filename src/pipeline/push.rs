@@ -14,7 +14,8 @@ use crate::cli::Failure;
 #[derive(Clone, Debug)]
 pub struct Pushed(PushReceipt);
 
-/// Pushes an image or index of the store. Every tag is set in the last step, once all content is there.
+/// Pushes an image or index of the store. Every tag is set in the last step, once all content is there. Blobs that one of
+/// `siblings` has are not sent again.
 ///
 /// # Errors
 /// Whatever the registry says.
@@ -22,11 +23,12 @@ pub async fn push_image(
     run: &Run,
     root: Descriptor,
     destinations: &[(Repository, Vec<Tag>)],
+    siblings: &[Repository],
     insecure: bool,
 ) -> Result<Vec<Pushed>, Failure> {
     let images = client(run, destinations.iter().map(|(repository, _)| repository), insecure);
     // Blobs pushed to one repository can be mounted from it into the next ones of the same registry.
-    let mut sources: Vec<Repository> = Vec::new();
+    let mut sources: Vec<Repository> = siblings.to_vec();
     let mut pushed = Vec::new();
     for (repository, tags) in destinations {
         let task = TaskId::new(format!("push {repository}"));
@@ -37,7 +39,7 @@ pub async fn push_image(
             () = run.cancel().cancelled() => return Err(super::interrupted()),
         };
         pushed.push(Pushed(task.conclude(receipt)?));
-        sources.push(repository.clone());
+        sources.insert(0, repository.clone());
     }
     Ok(pushed)
 }

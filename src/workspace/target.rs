@@ -99,6 +99,16 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The recipe and the profile that the image stands on; nothing for bases.
+    #[must_use]
+    pub fn stands_on(&self) -> Option<(&Name, Option<&Name>)> {
+        let Self::Recipe { loaded, .. } = self else { return None };
+        let profile = loaded.recipe.profiles_of(&loaded.tier).last().map(|profile| &profile.name.value);
+        Some((&loaded.recipe.name.value, profile))
+    }
+}
+
 /// Which images of a recipe a word asks for.
 enum Asked {
     Runtime,
