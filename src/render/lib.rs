@@ -3,7 +3,7 @@
 
 extern crate alloc;
 
-#[path = "../../base/init/src/json.rs"]
+#[path = "../../base/init/src/json/mod.rs"]
 #[allow(dead_code, reason = "claw-init uses the rest")]
 #[rustfmt::skip]
 mod json;
