@@ -1,5 +1,8 @@
 //! Values into configuration files: claw-init's own renderer, so that what is baked at build time and what is overridden
 //! at the start follow the same rules. All else in the text, comments and layout included, stays as it is.
+//!
+//! The tests of what it is made of belong to claw-init.
+#![cfg(not(test))]
 
 extern crate alloc;
 
