@@ -143,7 +143,9 @@ proptest! {
         let new = if format == Format::Env { Value::Text(env_text) } else { new };
         let ours = check(format, &text);
         let theirs = read(format, &text);
-        if let Ok(theirs) = &theirs {
+        // What is behind a block scalar decides whether its last line has an end.
+        let has_open_end = format == Format::Yaml && !text.ends_with('\n') && text.contains(['|', '>']);
+        if let (Ok(theirs), false) = (&theirs, has_open_end) {
             let model = from_other(theirs);
             let key = lead(&model, &key, &steps);
             if let (false, Ok(changed)) = (key.is_empty(), set(format, &text, &key, &new)) {

@@ -160,8 +160,8 @@ impl<'a> Parser<'a> {
         let start = self.offset;
         let line = self.line();
         let (end, shape) = match line.chars().next() {
-            Some('&') => (self.end_of_deeper_lines(parent), Shape::Anchored),
-            Some('|' | '>' | '!') => (self.end_of_deeper_lines(parent), Shape::Opaque),
+            Some('&') => (self.end_of_block_scalar(parent), Shape::Anchored),
+            Some('|' | '>' | '!') => (self.end_of_block_scalar(parent), Shape::Opaque),
             Some('?' | '@' | '`' | '%') => return Err("this way of beginning a value is not known"),
             Some(quote @ ('"' | '\'')) => {
                 let length = quoted_length(&self.text[start..], quote).ok_or("the quoted value has no end")?;
@@ -212,6 +212,23 @@ impl<'a> Parser<'a> {
             offset += line.len() + 1;
         }
         end
+    }
+
+    /// Where a value ends that may be a block scalar. Empty lines belong to it where it keeps them, and lines of spaces do.
+    fn end_of_block_scalar(&self, parent: Option<usize>) -> usize {
+        let end = self.end_of_deeper_lines(parent);
+        let rest = &self.text[end..];
+        let next = rest.trim_start_matches([' ', '\t', '\r', '\n']);
+        let mut blank = &rest[..rest.len() - next.len()];
+        if !next.is_empty() {
+            blank = &blank[..blank.rfind('\n').map_or(0, |newline| newline + 1)];
+        }
+        let has_spaces = blank.split('\n').skip(1).any(|line| !line.trim_end_matches('\r').is_empty());
+        if !(has_spaces || self.line().contains('+')) {
+            return end;
+        }
+        let blank = blank.strip_suffix('\n').unwrap_or(blank);
+        end + blank.strip_suffix('\r').unwrap_or(blank).len()
     }
 
     /// Where a value without quotes ends. A comment ends it too.

@@ -156,6 +156,14 @@ fn comments_below_a_value_are_no_part_of_it() {
 }
 
 #[test]
+fn lines_that_a_block_keeps_stay_its_own() {
+    assert_eq!(set_one("a: |+\n  x\n\n", "b", "1"), "a: |+\n  x\n\nb: 1\n");
+    assert_eq!(set_one("a: |\n  x\n\n", "b", "1"), "a: |\n  x\nb: 1\n\n");
+    assert_eq!(set_one("a: |\n  x\n   \n", "b", "1"), "a: |\n  x\n   \nb: 1\n");
+    assert_eq!(set_one("a: |+\n  x\n\nc: 2\n", "a", "1"), "a: 1\nc: 2\n");
+}
+
+#[test]
 fn what_no_reader_prints_is_escaped() {
     assert_eq!(set("", &path("a"), &Value::Text("\u{80}\u{feff}".into())), Ok("a: \"\\u0080\\ufeff\"\n".into()));
 }
