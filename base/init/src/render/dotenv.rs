@@ -80,13 +80,24 @@ fn value_span(text: &str, start: usize) -> Result<Range<usize>, SyntaxError> {
     let mut chars = text[begin + 1..].char_indices();
     while let Some((at, char)) = chars.next() {
         if char == quote {
-            return Ok(begin..begin + 1 + at + 1);
+            return behind_quotes(text, begin, begin + 1 + at + 1);
         }
         if char == '\\' && quote == '"' {
             chars.next();
         }
     }
     Err(SyntaxError::at(text, begin, "the quoted value has no end"))
+}
+
+/// The value that begins at `begin`, the quotes of which end at `end`. Plain text may follow, and belongs to it.
+fn behind_quotes(text: &str, begin: usize, end: usize) -> Result<Range<usize>, SyntaxError> {
+    let line = text[end..].split('\n').next().unwrap_or_default();
+    let comment = line.match_indices('#').find(|(at, _)| *at == 0 || line[..*at].ends_with([' ', '\t']));
+    let more = line[..comment.map_or(line.len(), |(at, _)| at)].trim_end();
+    if more.contains(['"', '\'', '\\']) {
+        return Err(SyntaxError::at(text, end, "only plain text may follow the quotes"));
+    }
+    Ok(begin..end + more.len())
 }
 
 fn is_name(text: &str) -> bool {
@@ -172,6 +183,12 @@ mod tests {
     #[test]
     fn quoted_values_may_span_lines() {
         assert_eq!(set_one("A=\"1\nB=2\\\"\n\"\nB=3\n", "B", &text("4")), "A=\"1\nB=2\\\"\n\"\nB=4\n");
+    }
+
+    #[test]
+    fn what_follows_quotes_belongs_to_the_value() {
+        assert_eq!(set_one("A='x'y # c\n", "A", &text("1")), "A=1 # c\n");
+        assert!(check("A='x'\"y # z\"\n").is_err());
     }
 
     #[test]
