@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         .test("bases out of OCI layouts", FRONTEND, bases_in_layouts)
         .test("a git repository as the context", GIT, git_context)
         .test("one stage of it", FRONTEND, one_stage)
+        .test("an agent on a profile", FRONTEND, agent_on_a_profile)
         .test("mistakes show the recipe's lines", FRONTEND, mistakes)
         .test("a failing step shows the recipe's lines", FRONTEND, failing_step)
         .test("what was published is recorded once, and outdated when the lock moves on", FRONTEND, published)
@@ -303,6 +304,26 @@ fn one_stage() {
     let place = ["--local", "context=.", "--local", "dockerfile=.", "--output", &output];
     support::BuildKit::new().buildctl(cli.directory(), words.into_iter().chain(place)).success();
     assert!(files.join("all.txt").is_file() && !files.join("sum.txt").exists());
+}
+
+/// The image of an agent in a file of its own, with its settings in the configuration and a profile's packages below.
+fn agent_on_a_profile() {
+    let cli = project();
+    let tiers = "[config]\nfile = \"sample.json\"\npath = \"/tmp/sample.json\"\nformat = \"json\"\n\
+                 [profiles.tools]\nsummary = \"With a tool\"\npackages = [\"tree\"]\n";
+    edit(&cli.directory().join("recipe.toml"), |text| format!("{text}\n{tiers}"));
+    fs::write(cli.directory().join("sample.json"), "{ \"port\": 1 }\n").expect("the project is writable");
+    fs::create_dir(cli.directory().join("agents")).expect("the project is writable");
+    let agent = "schema = 1\nsummary = \"An agent\"\nprofile = \"tools\"\nsettings = { port = 2 }\n";
+    fs::write(cli.directory().join("agents/main.toml"), agent).expect("the project is writable");
+    let repository = support::Registry::anonymous().repository("tiers");
+    cli.run(["publish", "./recipe.toml@main", "--repository", &repository]).success();
+    let built = Built::of(cli.run(["./recipe.toml@main", "--json"]));
+    buildctl(&cli, &["--opt", "filename=recipe.toml", "--opt", "target=@main"]).success();
+    assert_eq!(layout(&cli).1, own_config(&cli, &built));
+    let unknown = buildctl(&cli, &["--opt", "filename=recipe.toml", "--opt", "target=@mian"]);
+    assert_ne!(unknown.status, Some(0));
+    assert!(unknown.stderr.contains("did you mean `three-stages@main`?"), "{}", unknown.stderr);
 }
 
 fn mistakes() {

@@ -13,18 +13,20 @@ pub(crate) fn publish(settings: &Settings, arguments: &Publish, printer: &Printe
     let mut workspace = here.clone();
     let mut recipes: Vec<LoadedRecipe> = Vec::new();
     for word in &arguments.targets {
-        match Target::find(&here, word)? {
-            Target::Recipe { loaded, workspace: around } => {
-                recipes.push(*loaded);
-                workspace = around;
-            }
-            Target::Base { name, .. } => {
-                return Err(diag::Diagnostic::new(
-                    diag::codes::cli::USAGE,
-                    format!("`base/{name}` is published by pushing it"),
-                )
-                .help(format!("run `clawbuild base/{name} --push --repository REGISTRY/NAME`"))
-                .into());
+        for target in Target::find_all(&here, word)? {
+            match target {
+                Target::Recipe { loaded, workspace: around } => {
+                    recipes.push(*loaded);
+                    workspace = around;
+                }
+                Target::Base { name, .. } => {
+                    return Err(diag::Diagnostic::new(
+                        diag::codes::cli::USAGE,
+                        format!("`base/{name}` is published by pushing it"),
+                    )
+                    .help(format!("run `clawbuild base/{name} --push --repository REGISTRY/NAME`"))
+                    .into());
+                }
             }
         }
     }

@@ -217,7 +217,7 @@ fn beside(from: &str, to: ContainerPath, mode: Option<u32>, owner: (u32, u32)) -
     FileAction::Copy(Copy { path: format!("/{from}"), mode, owner, ..Copy::new(CopyFrom::Context(context), to) })
 }
 
-fn root_file(file: &str, text: String) -> FileAction {
+pub(crate) fn root_file(file: &str, text: String) -> FileAction {
     FileAction::Write { path: path(file), data: text.into_bytes(), mode: 0o644, owner: (0, 0) }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diag::{Diagnostic, Reported, Source, Span, Spanned, codes};
 use oci::{Digest, Platform};
-use recipe::{Base, BaseParent, DebianRequest, Language, Lock, Name};
+use recipe::{Base, BaseParent, DebianRequest, Language, Lock, TargetName};
 use serde_json::{Value, json};
 
 use crate::bases::locked_chain;
@@ -43,8 +43,8 @@ pub struct Unpublished {
     pub owner: String,
     /// For what.
     pub platform: Platform,
-    /// The recipe that needs it.
-    pub target: Name,
+    /// The image that needs it.
+    pub target: TargetName,
     /// Whether one was published that was made of other inputs.
     pub is_outdated: bool,
     /// Who needs it.
@@ -184,7 +184,7 @@ impl<'a> LockedRecipe<'a> {
             missing.push(Unpublished {
                 owner: owner.to_owned(),
                 platform,
-                target: self.recipe.name.value.clone(),
+                target: self.recipe.target(&self.tier),
                 is_outdated: entry.is_some(),
                 place: (self.recipe.source.clone(), span),
             });

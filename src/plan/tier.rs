@@ -8,12 +8,15 @@ use recipe::{Agent, Config, Health, Member, MemberKeys, Profile, Recipe, RecipeE
 use serde_json::{Map, Value};
 
 use crate::custom::Custom;
-use crate::image::{group, packages_step, passwd, plain_copy, shipped, volume};
+use crate::image::{group, packages_step, passwd, plain_copy, root_file, shipped, volume};
 use crate::stage::{Stages, path};
 use crate::{
     Build, CopyFrom, DebianLayers, FileAction, From, LockedRecipe, Origin, PlanError, Stage, StageId, Step, StepKind,
     init,
 };
+
+/// The file that names the uppermost profile with packages of its own.
+const PROFILE: &str = "/etc/claw/profile";
 
 /// What the stages of tiers are made from.
 pub(crate) struct Tiers<'a, 'b> {
@@ -90,6 +93,8 @@ fn profile_steps(
     if packages.is_some() {
         // Packages may bring accounts of their own; the image keeps its user.
         actions.extend([passwd(own), group(own)]);
+        // Most packages bring none; so that the layer is never empty, which engines treat differently, it names itself.
+        actions.push(root_file(PROFILE, format!("{}\n", profile.name.value)));
     }
     let one = One {
         tier,
