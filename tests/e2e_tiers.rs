@@ -16,6 +16,7 @@ const BUILD: &[Capability] = &[Root, Overlay, Archive, Network];
 fn main() -> ExitCode {
     Suite::new()
         .test("images share the layers of what they stand on", BUILD, layers_are_shared)
+        .test("images are called as the recipe says", BUILD, names)
         .test("the same images on BuildKit", &[Root, Overlay, Archive, Network, BuildKit], the_same_on_buildkit)
         .test("agents are pushed as a config and a layer each", &[Root, Overlay, Archive, Network, Registry], pushed)
         .test("an agent of several processes runs", &[Root, Overlay, Archive, Network, Docker], several_processes_run)
@@ -148,6 +149,21 @@ fn layers_are_shared() {
         assert!(layers.starts_with(tools) && layers.len() == tools.len() + 1, "{agent} adds one layer: {images:#?}");
     }
     assert_ne!(images["sample@a0"].layers, images["sample@a1"].layers);
+}
+
+fn names() {
+    let cli = project(0);
+    let references = |naming: &str| -> Vec<String> {
+        let image = format!("[image]\nrepository = \"ghcr.io/you/sample\"\nnaming = \"{naming}\"\n");
+        fs::write(cli.directory().join("recipe.toml"), RECIPE.replace("[image]\n", &image)).expect("it is writable");
+        let json = cli.run(ALL).success().json();
+        let products = json.as_array().expect("an array of targets").iter();
+        products.map(|product| product["references"][0].as_str().expect("text").to_owned()).collect()
+    };
+    let expected = ["sample", "sample-tools", "sample-pair"].map(|name| format!("ghcr.io/you/{name}:0.0.0"));
+    assert_eq!(references("plain"), expected);
+    let expected = ["base", "tools", "pair"].map(|name| format!("ghcr.io/you/sample-agent-{name}:0.0.0"));
+    assert_eq!(references("agent"), expected);
 }
 
 fn the_same_on_buildkit() {

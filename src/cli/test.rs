@@ -57,7 +57,7 @@ async fn one(
         changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
         let built = build_image(session, workspace, loaded, &lock, platform, &ImageOptions::default()).await?;
         let name = ImageName::of(&built.plan, &Naming::default())?;
-        test_image(session, &loaded.recipe, &built, &name).await
+        test_image(session, &loaded.effective(), &built, &name).await
     })
     .await
 }
