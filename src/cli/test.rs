@@ -32,6 +32,11 @@ pub(crate) fn test(settings: &Settings, arguments: &Test, printer: &Printer) -> 
     } else {
         reports.iter().for_each(|report| printer.data(describe(report)));
     }
+    for verdict in reports.iter().flat_map(|report| &report.verdicts) {
+        if let Outcome::Needless(_) = verdict.outcome {
+            printer.warn(format_args!("the recipe waives `{}`, which holds", verdict.point));
+        }
+    }
     let broken: Vec<Diagnostic> = reports.iter().filter_map(diagnostic).collect();
     if broken.is_empty() { Ok(()) } else { Err(Failure::several(broken)) }
 }

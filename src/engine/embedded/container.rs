@@ -18,7 +18,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio_util::sync::CancellationToken;
 
 use super::mount::{MountError, Tree};
-use super::sandbox::{Cancel, ExitStatus, Process, SandboxError, Spec};
+pub use super::sandbox::Process;
+use super::sandbox::{self, Cancel, ExitStatus, SandboxError, Spec};
 use super::snapshot::Draft;
 use super::solver::Solve;
 use super::{Embedded, Workshop, unpack};
@@ -289,6 +290,20 @@ pub fn ask_in_network(
         Err(error) if answer.is_empty() => Err(error),
         Ok(_) | Err(_) => Ok(answer),
     }
+}
+
+/// Gives the network a process is in the address [`ADDRESS`], beside those it has.
+///
+/// # Errors
+/// The system's, as for [`ask_in_network`].
+pub fn give_address(process: Process) -> io::Result<()> {
+    let network = fs::File::open(format!("/proc/{}/ns/net", process.0))?;
+    let giving = std::thread::spawn(move || -> io::Result<()> {
+        // Only this thread goes there.
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+        sandbox::add_address(ADDRESS)
+    });
+    giving.join().expect("giving an address does not panic")
 }
 
 /// The inode of a process's namespace of process ids: the same for all processes of a container.

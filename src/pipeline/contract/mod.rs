@@ -5,6 +5,7 @@
 //! written to, to see that it is not. [`container`] is what they need of whatever runs them.
 
 mod container;
+mod docker;
 mod embedded;
 mod finding;
 mod look;
@@ -17,9 +18,10 @@ pub use finding::{Outcome, Report, Verdict};
 use diag::{Diagnostic, codes};
 use recipe::{ContractPoint, Recipe};
 
-use super::{Built, ImageName, Session};
+use super::{Built, ImageName, Product, Session};
 use crate::cli::Failure;
 use container::Runner;
+use docker::DockerRunner;
 use embedded::EmbeddedRunner;
 use finding::Findings;
 use trial::Trial;
@@ -35,7 +37,7 @@ pub async fn test_image(
     name: &ImageName,
 ) -> Result<Report, Failure> {
     let image = config(session, built)?.config;
-    let runner = runner(session, recipe, built, &image).await?;
+    let runner = runner(session, recipe, built, &image, name).await?;
     let mut trial = Trial {
         recipe,
         image: &image,
@@ -70,12 +72,19 @@ async fn runner(
     recipe: &Recipe,
     built: &Built,
     image: &oci::ContainerConfig,
+    name: &ImageName,
 ) -> Result<Box<dyn Runner>, Failure> {
     let tmpfs = recipe.image.tmpfs.iter().map(|path| path.value.to_string()).collect();
     let (platform, manifest) = (built.plan.platform, built.image.manifest.digest);
     match session.embedded().await? {
         Some(engine) => {
             Ok(Box::new(EmbeddedRunner::new(session, engine, manifest, platform, image.clone(), tmpfs).await?))
+        }
+        None if session.engine().await?.name() == "docker" => {
+            let product = Product::new(session, vec![built.clone()])?;
+            super::docker::load(session, &product, name).await?;
+            let scratch = session.store().temp().join("secrets");
+            Ok(Box::new(DockerRunner::new(name.shown().to_string(), image.clone(), tmpfs, scratch).await?))
         }
         None => Err(Diagnostic::new(codes::contract::ENGINE, "builders run no images")
             .help("test with `--engine embedded` or `--engine docker`")

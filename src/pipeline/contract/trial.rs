@@ -165,14 +165,14 @@ impl Trial<'_> {
             let after = began.elapsed();
             if let Some(status) = container.ended(PAUSE).await? {
                 let why = format!("it ended with status {status} after {}", seconds(after));
-                return Ok(Err((why, tail(&container.log().await?))));
+                return Ok(Err((why, tail(&container.log().await?, &boot.secrets))));
             }
             match healthy {
                 Some(true) => return Ok(Ok(Up { container, after })),
                 None if after >= limit => return Ok(Ok(Up { container, after })),
                 Some(false) if after >= limit => {
                     let why = format!("it was not healthy within {}", seconds(limit));
-                    return Ok(Err((why, tail(&container.log().await?))));
+                    return Ok(Err((why, tail(&container.log().await?, &boot.secrets))));
                 }
                 Some(false) | None => {}
             }
@@ -330,7 +330,7 @@ impl Trial<'_> {
         match up {
             Ok(up) => {
                 let _ = self.stopped(&*up.container).await?;
-                let log = tail(&up.container.log().await?);
+                let log = tail(&up.container.log().await?, &self.secrets);
                 let changed = up.container.changes().await?;
                 let finding = look::changes(self.recipe, &changed);
                 if matches!(finding, Finding::Broken(_)) {
@@ -375,7 +375,7 @@ impl Trial<'_> {
         took: Duration,
         container: &dyn Container,
     ) -> Result<(), Failure> {
-        let log = tail(&container.log().await?);
+        let log = tail(&container.log().await?, &self.secrets);
         self.log_if_first(log);
         self.findings.overrule(point, Finding::Broken(why), took);
         Ok(())
@@ -392,9 +392,10 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// The last lines of a log, canaries taken out.
-fn tail(log: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(log);
+/// The last lines of a log, secrets taken out.
+fn tail(log: &[u8], secrets: &BTreeMap<String, String>) -> Vec<String> {
+    let hide = |text: String, (name, value): (&String, &String)| text.replace(value, &format!("<{name}>"));
+    let text = secrets.iter().fold(String::from_utf8_lossy(log).into_owned(), hide);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(SHOWN)..].iter().map(|line| (*line).to_owned()).collect()
 }

@@ -149,13 +149,13 @@ fn wait(first: &OwnedFd, number: i32, executed: PipeReader, socket: &UnixStream)
             let mut events = polled.iter().map(|polled| !polled.revents().is_empty());
             present.map(|present| present && events.next().unwrap_or(false))
         };
-        if ended {
-            break;
-        }
-        if begun {
-            executed = None;
+        // What has ended has begun, however short it was.
+        if (begun || ended) && executed.take().is_some() {
             // Whoever does not listen has no need of it.
             let _ = send(socket, &Report::Started(number));
+        }
+        if ended {
+            break;
         }
         if left {
             attached = false;

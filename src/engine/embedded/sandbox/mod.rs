@@ -31,5 +31,6 @@ mod stubs;
 pub(crate) use account::Accounts;
 pub use error::{Refusal, SandboxError, SystemError};
 pub use helper::helper_main_if_requested;
+pub(crate) use network::add_address;
 pub use run::{Cancel, ExitStatus, Process, Sandbox};
 pub use spec::{DEFAULT_HOSTNAME, DEFAULT_PATH, Limits, Mount, MountSource, Network, Secret, Security, Spec, Variable};

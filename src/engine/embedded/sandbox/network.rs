@@ -17,7 +17,7 @@ pub(super) fn bring_up_loopback() -> io::Result<()> {
 
 /// Adds an address that is not one of loopback's, though it lies on that interface: no other is sure to be there. Who
 /// listens on 127.0.0.1 alone cannot be reached at it.
-pub(super) fn add_address(address: Ipv4Addr) -> io::Result<()> {
+pub(crate) fn add_address(address: Ipv4Addr) -> io::Result<()> {
     let socket = socket()?;
     for (command, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, Ipv4Addr::BROADCAST)] {
         change(&socket, command, &request(ALIAS, libc::__c_anonymous_ifr_ifru { ifru_addr: socket_address(address) }))?;

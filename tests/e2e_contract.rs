@@ -1,0 +1,234 @@
+//! `clawbuild test`: a small server that keeps the boot contract, and others that each break one point of it.
+
+use std::fs;
+use std::process::ExitCode;
+
+use serde_json::Value;
+use support::Capability::{Archive, Docker, Network, Overlay, Root, Userns};
+use support::{Capability, Cli, Identity, Output, Suite};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
+
+const RUN: &[Capability] = &[Root, Overlay, Archive, Network];
+
+fn main() -> ExitCode {
+    Suite::new()
+        .test("a good server keeps every point", RUN, a_good_server)
+        .test("a good server in docker", &[Root, Overlay, Archive, Network, Docker], a_good_server_in_docker)
+        .test("an ordinary user can test", &[Root, Overlay, Archive, Network, Userns], by_an_ordinary_user)
+        .test("each broken point is found, and no other", RUN, each_broken_point)
+        .test("a leak is found in docker", &[Root, Overlay, Archive, Network, Docker], a_leak_in_docker)
+        .test("waivers excuse, and are told when needless", RUN, waivers)
+        .run()
+}
+
+/// The server. `LISTEN`, `START` and `STOP` are replaced.
+const SERVER: &str = r#"
+const fs = require("fs");
+const config = JSON.parse(fs.readFileSync("/data/config.json", "utf8"));
+START
+const server = require("http").createServer((request, response) => response.end("ok"));
+server.listen(LISTEN, () => console.log("listening"));
+process.on("SIGTERM", () => { STOP });
+"#;
+
+const RECIPE: &str = r#"schema = 1
+
+[runtime]
+name = "server"
+summary = "A server to be tested"
+license = "MIT"
+
+[source]
+path = "."
+version = "1.0.0"
+
+[build]
+language = "custom"
+
+[stages.app]
+from = "scratch"
+steps = [{ copy = "server.js", to = "/server.js" }]
+
+[image]
+base = "node"
+user = { name = "app", uid = 1000 }
+command = ["/usr/local/bin/node", "/srv/server.js"]
+copy = [{ from = "app", path = "/server.js", to = "/srv/server.js" }]
+ports = [8080]
+volumes = ["/data"]
+tmpfs = ["/tmp"]
+stop_timeout = "2s"
+
+[health]
+http = { port = 8080, port_env = "PORT", path = "/" }
+start_period = "10s"
+
+[config]
+file = "config.json"
+path = "/data/config.json"
+format = "json"
+
+[config.overrides]
+PORT = { key = "port", type = "integer", doc = "The port" }
+GREETING = { key = "texts.0", example = "good evening", doc = "What is said first" }
+NAMES = { key = "names", type = "list", doc = "Who is greeted" }
+TOKEN = { secret = true, doc = "What clients must know" }
+KEY = { key = "key", secret = true, doc = "What the server must know" }
+"#;
+
+/// What a server does differently.
+#[derive(Clone, Copy)]
+struct Server {
+    listen: &'static str,
+    start: &'static str,
+    stop: &'static str,
+    contract: &'static str,
+}
+
+const GOOD: Server = Server {
+    listen: r#"config.port, "0.0.0.0""#,
+    start: r#"fs.writeFileSync("/data/state", "x"); fs.writeFileSync("/tmp/scratch", "x");"#,
+    stop: "process.exit(0)",
+    contract: "",
+};
+const LEAK: Server = Server { start: "console.log(process.env.TOKEN);", ..GOOD };
+const DEAF: Server = Server { stop: "", ..GOOD };
+
+fn write(cli: &Cli, server: Server) {
+    let text = SERVER.replace("LISTEN", server.listen).replace("START", server.start).replace("STOP", server.stop);
+    let file = |name: &str, text: &str| fs::write(cli.directory().join(name), text).expect("the directory is writable");
+    file("server.js", &text);
+    file("config.json", r#"{ "port": 8080, "texts": ["good morning"], "key": "" }"#);
+    file("recipe.toml", &format!("{RECIPE}{}", server.contract));
+}
+
+fn test(cli: &Cli, server: Server, options: &[&str]) -> Output {
+    write(cli, server);
+    cli.run(["test", "./recipe.toml", "--json"].iter().chain(options))
+}
+
+/// The points with an outcome, and what is said about them.
+fn points(output: &Output, outcome: &str) -> Vec<(String, String)> {
+    let reports: Value = serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}\n{}\n{}", output.stdout, output.stderr));
+    let points = reports[0]["points"].as_array().expect("every point");
+    assert_eq!(points.len(), 9, "{points:?}");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let with = points.iter().filter(|point| point["outcome"] == outcome);
+    with.map(|point| (text(&point["point"]), text(&point["detail"]))).collect()
+}
+
+#[track_caller]
+fn assert_all_pass(output: &Output) {
+    let passed: Vec<String> = points(output, "passed").into_iter().map(|(point, _)| point).collect();
+    let all =
+        ["health", "reachable", "overrides", "user", "random-uid", "read-only-root", "confined", "secrets", "stop"];
+    assert_eq!(passed, all, "{}\n{}", output.stdout, output.stderr);
+    assert_eq!(output.status, Some(0));
+}
+
+fn a_good_server() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let output = test(&cli, GOOD, &[]);
+    assert_all_pass(&output);
+    let said =
+        |point: &str| points(&output, "passed").into_iter().find(|(name, _)| name == point).expect("it passed").1;
+    assert_eq!(said("reachable"), "port 8080 answers 200");
+    assert_eq!(said("overrides"), "all 4 overrides are rendered; the runtime follows PORT");
+    assert_eq!(said("user"), "all 2 processes are 1000:1000");
+    assert!(said("stop").ends_with("with status 0"), "{}", said("stop"));
+    let text = cli.run(["test", "./recipe.toml"]).success().stdout;
+    assert!(text.lines().any(|line| line.trim_start().starts_with("confined") && line.contains("passed")), "{text}");
+}
+
+fn a_good_server_in_docker() {
+    let docker = support::Docker::new();
+    let cli = Cli::new(PROGRAM).with_shared_store().with_variable("DOCKER_HOST", docker.host());
+    let before = docker.run(["ps", "--all", "--quiet"]).text().lines().count();
+    assert_all_pass(&test(&cli, GOOD, &["--engine", "docker"]));
+    let after = docker.run(["ps", "--all", "--quiet"]).text().lines().count();
+    assert_eq!(after, before, "containers are removed");
+}
+
+fn a_leak_in_docker() {
+    let docker = support::Docker::new();
+    let cli = Cli::new(PROGRAM).with_shared_store().with_variable("DOCKER_HOST", docker.host());
+    assert_broken(&test(&cli, LEAK, &["--engine", "docker"]), &[("secrets", "TOKEN is in the log")]);
+}
+
+fn by_an_ordinary_user() {
+    let shared = Cli::new(PROGRAM).with_shared_store();
+    test(&shared, GOOD, &[]).success();
+    let store = shared.store().to_owned();
+    let lock = fs::read(shared.directory().join("clawbuild.lock")).expect("the first build wrote it");
+    let cli = Cli::new(PROGRAM);
+    // Downloads alone: what root made of them has other owners.
+    let blobs = cli.store().join("blobs");
+    fs::create_dir_all(&blobs).expect("the store is this test's own");
+    support::run(
+        "cp",
+        ["-a", "--reflink=auto", "--", &store.join("blobs/sha256").display().to_string(), &blobs.display().to_string()],
+    );
+    fs::write(cli.directory().join("clawbuild.lock"), lock).expect("the directory is writable");
+    write(&cli, GOOD);
+    let cli = cli.as_identity(Identity::User { id: 43_210, subids: false });
+    assert_all_pass(&cli.run(["test", "./recipe.toml", "--json"]));
+}
+
+#[track_caller]
+fn assert_broken(output: &Output, expected: &[(&str, &str)]) {
+    let failed = points(output, "failed");
+    let names: Vec<&str> = failed.iter().map(|(point, _)| point.as_str()).collect();
+    let wanted: Vec<&str> = expected.iter().map(|(point, _)| *point).collect();
+    assert_eq!(names, wanted, "{}\n{}", output.stdout, output.stderr);
+    for ((_, detail), (_, part)) in failed.iter().zip(expected) {
+        assert!(detail.contains(part), "`{detail}` does not say `{part}`");
+    }
+    assert_eq!(output.status, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains("contract/broken"), "{}", output.stderr);
+    let shown = format!("{}{}", output.stdout, output.stderr);
+    assert!(!shown.contains("canary-"), "no secret is shown: {shown}");
+}
+
+fn each_broken_point() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let on_loopback = Server { listen: r#"config.port, "127.0.0.1""#, ..GOOD };
+    let stray = r#"try { fs.writeFileSync("/home/app/stray", "x") } catch {}"#;
+    let needy = r#"fs.writeFileSync("/home/app/needed", "x");"#;
+    let choosy = "if (process.getuid() !== 1000) process.exit(1);";
+    let refusing = r#"if (process.env.TOKEN) { console.log("I like no tokens"); process.exit(3) }"#;
+    for (server, expected) in [
+        (on_loopback, &[("reachable", "port 8080 cannot be reached")][..]),
+        (Server { listen: r#"8080, "0.0.0.0""#, ..GOOD }, &[("overrides", "with PORT=8087")]),
+        (Server { start: choosy, ..GOOD }, &[("random-uid", "as 57113:0, it ended with status 1")]),
+        (
+            Server { start: needy, ..GOOD },
+            &[
+                ("random-uid", "as 57113:0, it ended with status 1"),
+                ("read-only-root", "it ended with status 1"),
+                ("confined", "`/home/app/needed`"),
+            ],
+        ),
+        (Server { start: stray, ..GOOD }, &[("confined", "writes outside of its volumes: `/home/app/stray`")]),
+        (LEAK, &[("secrets", "TOKEN is in the log")]),
+        (Server { start: refusing, ..GOOD }, &[("secrets", "given TOKEN, it ended with status 3")]),
+        (DEAF, &[("stop", "had to be killed")]),
+        (Server { start: "process.exit(7);", ..GOOD }, &[("health", "it ended with status 7")]),
+    ] {
+        assert_broken(&test(&cli, server, &[]), expected);
+    }
+}
+
+fn waivers() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let contract = "\n[contract]\nwaive = { stop = \"it saves for ten seconds\", user = \"no reason\" }\n";
+    let output = test(&cli, Server { contract, ..DEAF }, &[]).success();
+    assert_eq!(points(&output, "waived"), [("stop".to_owned(), "it saves for ten seconds".to_owned())]);
+    assert_eq!(points(&output, "failed"), []);
+    assert!(output.stderr.contains("the recipe waives `user`, which holds"), "{}", output.stderr);
+    write(&cli, Server { contract: "\n[contract]\nwaive = { sotp = \"x\" }\n", ..GOOD });
+    let output = cli.run(["test", "./recipe.toml"]);
+    assert_eq!(output.status, Some(1));
+    assert!(output.stderr.contains("did you mean `stop`?"), "{}", output.stderr);
+}
