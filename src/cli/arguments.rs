@@ -64,6 +64,8 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     /// Build images (the default: `clawbuild openclaw`)
     Build(Build),
+    /// Look recipes and finished images over for the conventions every image keeps
+    Check(Check),
     /// Run built images, and see whether they keep the boot contract
     Test(Test),
     /// Push an image that was built
@@ -178,6 +180,22 @@ pub(crate) enum LayerCompression {
     Zstd,
     /// Not compressed.
     None,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// Recipes by name, or paths, whose images are looked at too; without any, the text of every recipe
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// Look at the text alone, and build nothing
+    #[arg(long)]
+    pub(crate) recipe_only: bool,
+    /// Platforms whose images are looked at, such as linux/amd64,linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<Platform>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,7 @@ mod arguments;
 mod bake;
 mod build;
 mod cache;
+mod check;
 mod doctor;
 mod failure;
 mod frontend_image;
@@ -107,6 +108,7 @@ fn execute(arguments: Arguments, printer: &Printer) -> Result<(), Failure> {
     let settings = Settings::resolve(&arguments.global)?;
     match arguments.verb {
         Verb::Build(build) => build::build(&settings, &build, printer),
+        Verb::Check(check) => check::check(&settings, &check, printer),
         Verb::Test(test) => test::test(&settings, &test, printer),
         Verb::Push(push) => push::push(&settings, &push, printer),
         Verb::Merge(merge) => merge::merge(&settings, &merge, printer),

@@ -1,6 +1,7 @@
 //! The run: recipe, lock, bases, plan, LLB, engine, outputs. Each step is a function from one type to the next.
 
 mod bases;
+mod check;
 mod contract;
 mod dependencies;
 mod docker;
@@ -21,6 +22,7 @@ mod session;
 mod solve;
 mod survey;
 
+pub use check::{Checked, check_image, check_recipe};
 pub use contract::{Outcome, Report, Verdict, test_image};
 pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
 pub use engines::{EngineSettings, Seat, Wish};

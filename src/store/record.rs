@@ -31,10 +31,12 @@ pub enum Bucket {
     Images,
     /// What builders can do, by their version.
     Builders,
+    /// What was seen in a layer by its diff ID.
+    Checks,
 }
 
 impl Bucket {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Downloads,
         Self::Vertices,
         Self::Contents,
@@ -43,6 +45,7 @@ impl Bucket {
         Self::Files,
         Self::Images,
         Self::Builders,
+        Self::Checks,
     ];
 
     /// The directory's name.
@@ -57,6 +60,7 @@ impl Bucket {
             Self::Files => "files-v1",
             Self::Images => "images-v1",
             Self::Builders => "builders-v1",
+            Self::Checks => "checks-v1",
         }
     }
 }

@@ -17,6 +17,7 @@ macro_rules! codes {
     };
 }
 
+pub mod check;
 pub mod cli;
 pub mod contract;
 pub mod debian;
@@ -43,6 +44,7 @@ pub fn all() -> impl Iterator<Item = Code> {
         debian::ALL,
         engine::ALL,
         contract::ALL,
+        check::ALL,
         frontend::ALL,
         store::ALL,
         oci::ALL,

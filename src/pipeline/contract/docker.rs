@@ -1,8 +1,10 @@
 //! Containers in Docker.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,7 @@ pub(super) struct DockerRunner {
     name: String,
     image: ContainerConfig,
     tmpfs: Vec<String>,
-    /// Where secrets lie while containers run.
+    /// Where secrets and shared volumes lie while containers run.
     scratch: PathBuf,
     has_bridge: bool,
 }
@@ -61,7 +63,7 @@ impl DockerRunner {
         Ok(Self { docker, name, image, tmpfs, scratch, has_bridge })
     }
 
-    fn options(&self, boot: &Boot, secrets: Option<&TempDir>) -> ContainerCreateBody {
+    fn options(&self, boot: &Boot, given: Option<&TempDir>) -> ContainerCreateBody {
         let mut tmpfs = HashMap::new();
         let mut volumes = self.image.volumes.iter().cloned().collect::<Vec<_>>();
         if boot.keep_temporary {
@@ -69,15 +71,12 @@ impl DockerRunner {
         } else {
             tmpfs.extend(self.tmpfs.iter().map(|path| (path.clone(), "mode=1777".to_owned())));
         }
-        if boot.shared_volumes {
-            // Docker gives volumes to whom the image says; this one belongs to group 0.
-            tmpfs.extend(self.image.volumes.iter().map(|path| (path.clone(), "uid=0,gid=0,mode=0770".to_owned())));
-            volumes.clear();
-        }
-        let bind = |directory: &TempDir, name: &String| {
-            format!("{}:{SECRETS}/{name}:ro", directory.path().join(name).display())
-        };
-        let binds = secrets.map(|directory| boot.secrets.keys().map(|name| bind(directory, name)).collect());
+        // Docker gives volumes to whom the image says; these belong to everybody.
+        let shared = if boot.shared_volumes { std::mem::take(&mut volumes) } else { Vec::new() };
+        let place = |name: &str| given.map(|given| given.path().join(name).display().to_string()).unwrap_or_default();
+        let secrets = boot.secrets.keys().map(|name| format!("{}:{SECRETS}/{name}:ro", place(name)));
+        let shared = shared.iter().enumerate().map(|(number, path)| format!("{}:{path}", place(&volume(number))));
+        let binds = secrets.chain(shared).collect();
         ContainerCreateBody {
             image: Some(self.name.clone()),
             user: Some(format!("{}:{}", boot.user.uid, boot.user.gid)),
@@ -87,7 +86,7 @@ impl DockerRunner {
             host_config: Some(HostConfig {
                 readonly_rootfs: Some(boot.read_only_root),
                 tmpfs: Some(tmpfs),
-                binds,
+                binds: Some(binds),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 network_mode: Some(if self.has_bridge { "bridge" } else { "none" }.to_owned()),
@@ -97,8 +96,10 @@ impl DockerRunner {
         }
     }
 
-    fn secrets(&self, boot: &Boot) -> io::Result<Option<TempDir>> {
-        if boot.secrets.is_empty() {
+    /// A directory of this machine with what a container is given of it: secrets, and volumes that are shared.
+    fn given(&self, boot: &Boot) -> io::Result<Option<TempDir>> {
+        let shared = if boot.shared_volumes { self.image.volumes.len() } else { 0 };
+        if boot.secrets.is_empty() && shared == 0 {
             return Ok(None);
         }
         std::fs::create_dir_all(&self.scratch)?;
@@ -106,10 +107,20 @@ impl DockerRunner {
         for (name, value) in &boot.secrets {
             let path = directory.path().join(name);
             std::fs::write(&path, value)?;
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o444))?;
+        }
+        for number in 0..shared {
+            let path = directory.path().join(volume(number));
+            std::fs::create_dir(&path)?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o777))?;
         }
         Ok(Some(directory))
     }
+}
+
+/// What a shared volume's directory is called; no variable is called like that.
+fn volume(number: usize) -> String {
+    format!("volume-{number}")
 }
 
 #[async_trait]
@@ -119,10 +130,11 @@ impl Runner for DockerRunner {
     }
 
     async fn start(&self, boot: &Boot) -> Result<Box<dyn Container>, Failure> {
-        let secrets = self.secrets(boot).map_err(|error| {
-            Diagnostic::new(codes::contract::RUN, "a container's secrets cannot be written").caused_by(&error)
+        let given = self.given(boot).map_err(|error| {
+            Diagnostic::new(codes::contract::RUN, "a container's secrets and volumes cannot be written")
+                .caused_by(&error)
         })?;
-        let options = self.options(boot, secrets.as_ref());
+        let options = self.options(boot, given.as_ref());
         let created = self.docker.create_container(None::<CreateContainerOptions>, options).await.map_err(refused)?;
         let mut running = Dockered {
             docker: self.docker.clone(),
@@ -130,7 +142,7 @@ impl Runner for DockerRunner {
             process: None,
             address: None,
             stop_signal: self.image.stop_signal.clone(),
-            _secrets: secrets,
+            _given: given,
         };
         self.docker.start_container(&running.id, None::<StartContainerOptions>).await.map_err(refused)?;
         let state = running.inspect().await?;
@@ -172,7 +184,8 @@ struct Dockered {
     process: Option<Process>,
     address: Option<Place>,
     stop_signal: String,
-    _secrets: Option<TempDir>,
+    // What it sees of this machine, removed with it.
+    _given: Option<TempDir>,
 }
 
 impl Dockered {

@@ -60,7 +60,7 @@ pub async fn test_image(
 }
 
 /// The config the image has in the store.
-fn config(session: &Session, built: &Built) -> Result<oci::ImageConfig, Failure> {
+pub(super) fn config(session: &Session, built: &Built) -> Result<oci::ImageConfig, Failure> {
     let bytes = session.store().read_blob(&built.image.config.digest)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Diagnostic::new(codes::cli::BUG, "the config of a finished image cannot be read").caused_by(&error).into()

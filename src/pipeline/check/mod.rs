@@ -1,0 +1,50 @@
+//! Looking recipes and finished images over for the conventions every image keeps.
+
+mod elf;
+mod image;
+mod layer;
+mod text;
+
+use diag::Diagnostic;
+use recipe::Recipe;
+
+use super::contract::config;
+use super::{Built, Session};
+use crate::cli::Failure;
+use image::Finished;
+use layer::{Facts, facts};
+
+/// What came of looking at something.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What was looked at.
+    pub subject: String,
+    /// How much of it.
+    pub extent: String,
+    /// What is not as it should be.
+    pub issues: Vec<Diagnostic>,
+}
+
+/// Looks at a recipe's text.
+#[must_use]
+pub fn check_recipe(recipe: &Recipe) -> Checked {
+    let subject = recipe.name.value.to_string();
+    Checked { subject, extent: "recipe".to_owned(), issues: text::issues(recipe) }
+}
+
+/// Looks at a finished image: every layer, once, and the config.
+///
+/// # Errors
+/// A layer or the store cannot be read.
+pub fn check_image(session: &Session, recipe: &Recipe, built: &Built) -> Result<Checked, Failure> {
+    let platform = built.plan.platform;
+    let config = config(session, built)?.config;
+    let mut seen = Facts::default();
+    for layer in &built.image.layers {
+        seen = seen.under(facts(session.store(), layer)?);
+    }
+    let finished = Finished { recipe, platform, config: &config, facts: &seen };
+    let subject = format!("{} {platform}", recipe.name.value);
+    let extent = format!("{} layers, {} programs and libraries", built.image.layers.len(), seen.programs.len());
+    Ok(Checked { subject, extent, issues: finished.issues() })
+}
