@@ -1,4 +1,5 @@
-//! `clawbuild test`: a small server that keeps the boot contract, and others that each break one point of it.
+//! `clawbuild test` and `clawbuild check`: a small server that keeps the boot contract and every convention, and others
+//! that each break one.
 
 use std::fs;
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
         .test("an ordinary user can test", &[Root, Overlay, Archive, Network, Userns], by_an_ordinary_user)
         .test("each broken point is found, and no other", RUN, each_broken_point)
         .test("a leak is found in docker", &[Root, Overlay, Archive, Network, Docker], a_leak_in_docker)
+        .test("a good image has no issues", RUN, a_good_image)
+        .test("each issue of an image is found", RUN, each_issue_of_an_image)
+        .test("each issue of a recipe is found", &[], each_issue_of_a_recipe)
         .test("waivers excuse, and are told when needless", RUN, waivers)
         .run()
 }
@@ -231,4 +235,95 @@ fn waivers() {
     let output = cli.run(["test", "./recipe.toml"]);
     assert_eq!(output.status, Some(1));
     assert!(output.stderr.contains("did you mean `stop`?"), "{}", output.stderr);
+}
+
+/// The code and message of each issue, recipe's and image's.
+fn issues(output: &Output) -> Vec<(String, String)> {
+    let checked: Value = serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}\n{}\n{}", output.stdout, output.stderr));
+    let all = checked.as_array().expect("all that was looked at").iter().flat_map(|one| one["issues"].as_array());
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    all.flatten().map(|issue| (text(&issue["code"]), text(&issue["message"]))).collect()
+}
+
+fn a_good_image() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    write(&cli, GOOD);
+    let output = cli.run(["check", "./recipe.toml", "--json", "--platform", "linux/amd64,linux/arm64"]);
+    assert_eq!(issues(&output), [], "{}", output.stderr);
+    assert_eq!(output.status, Some(0));
+    let looked_at = output.success().json();
+    for image in &looked_at.as_array().expect("a recipe and two images")[1..] {
+        let extent = image["extent"].as_str().expect("text");
+        assert!(!extent.ends_with(" 0 programs and libraries"), "{extent}");
+    }
+}
+
+fn each_issue_of_an_image() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    write(&cli, GOOD);
+    let file = |name: &str, bytes: &[u8]| fs::write(cli.directory().join(name), bytes).expect("it is writable");
+    let mut program = fs::read("/bin/true").expect("every machine has it");
+    program[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    file("foreign", &program);
+    program[18..20].copy_from_slice(&62_u16.to_le_bytes());
+    let library = program.windows(10).position(|bytes| bytes == b"libc.so.6\0").expect("it needs the C library");
+    program[library..library + 9].copy_from_slice(b"libX.so.6");
+    file("lacking", &program);
+    file("id", b"-----BEGIN OPENSSH PRIVATE KEY-----\nnot really\n");
+    let steps = r#"steps = [
+  { copy = "server.js", to = "/server.js" },
+  { copy = "foreign", to = "/more/foreign" },
+  { copy = "lacking", to = "/more/lacking" },
+  { copy = "id", to = "/more/id" },
+  { write = "/more/root", text = "x", mode = "4755" },
+  { write = "/more/open", text = "x", mode = "0666" },
+  { write = "/more/gone", text = "x", mode = "0666" },
+  { remove = "/more/gone" },
+  { write = "/cache/pkgcache.bin", text = "x" },
+]"#;
+    let copy = r#"  { from = "app", path = "/more", to = "/srv/more" },
+  { from = "app", path = "/cache", to = "/var/cache/apt" },
+]
+ports"#;
+    let recipe = RECIPE.replace(r#"steps = [{ copy = "server.js", to = "/server.js" }]"#, steps);
+    let recipe = recipe.replace("copy = [{", "copy = [\n  {").replace("}]\nports", &format!("}},\n{copy}"));
+    fs::write(cli.directory().join("recipe.toml"), recipe).expect("it is writable");
+    let output = cli.run(["check", "./recipe.toml", "--json"]);
+    let found = issues(&output);
+    let expected = [
+        ("check/machine", "`/srv/more/foreign` is for riscv64"),
+        ("check/missing-library", "`/srv/more/lacking` needs the library `libX.so.6`"),
+        ("check/set-uid", "`/srv/more/root`"),
+        ("check/world-writable", "`/srv/more/open`"),
+        ("check/package-cache", "`/var/cache/apt/pkgcache.bin`"),
+        ("check/private-key", "`/srv/more/id`"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}\n{}", output.stderr);
+    for ((code, message), (expected, part)) in found.iter().zip(expected) {
+        assert_eq!(code, expected);
+        assert!(message.contains(part), "`{message}` does not say `{part}`");
+    }
+    assert_eq!(output.status, Some(4));
+}
+
+fn each_issue_of_a_recipe() {
+    let cli = Cli::new(PROGRAM);
+    write(&cli, GOOD);
+    let recipe = RECIPE
+        .replace("\"MIT\"", "\"MITT\"")
+        .replace("ports = [8080]", "ports = [80]")
+        .replace("path = \"/data/config.json\"", "path = \"/etc/server/config.json\"")
+        .replace("\"2s\"", "\"0s\"")
+        .replace("[config.overrides]", "[config.overrides]\nOTHER_TOKEN = { doc = \"Another\" }");
+    let health = recipe.find("[health]").expect("a health check")..recipe.find("[config]").expect("a configuration");
+    let recipe = [&recipe[..health.start], &recipe[health.end..]].concat();
+    fs::write(cli.directory().join("recipe.toml"), recipe).expect("it is writable");
+    let output = cli.run(["check", "./recipe.toml", "--recipe-only", "--json"]);
+    let codes: Vec<String> = issues(&output).into_iter().map(|(code, _)| code).collect();
+    let expected =
+        ["check/license", "check/health", "check/stop-timeout", "check/port", "check/config-path", "check/secret"];
+    assert_eq!(codes, expected, "{}", output.stderr);
+    assert_eq!(output.status, Some(1));
+    assert!(output.stderr.contains("recipe.toml:"), "the place is shown: {}", output.stderr);
 }

@@ -16,6 +16,7 @@ mod trial;
 pub use finding::{Outcome, Report, Verdict};
 
 use diag::{Diagnostic, codes};
+use oci::Platform;
 use recipe::{ContractPoint, Recipe};
 
 use super::{Built, ImageName, Product, Session};
@@ -36,6 +37,12 @@ pub async fn test_image(
     built: &Built,
     name: &ImageName,
 ) -> Result<Report, Failure> {
+    let platform = built.plan.platform;
+    if Platform::host().is_some_and(|host| host.architecture != platform.architecture) {
+        return Err(Diagnostic::new(codes::contract::ENGINE, format!("this machine runs no images for {platform}"))
+            .help("test it on a machine of that platform; `clawbuild check` looks at it anywhere")
+            .into());
+    }
     let image = config(session, built)?.config;
     let runner = runner(session, recipe, built, &image, name).await?;
     let mut trial = Trial {
@@ -51,7 +58,7 @@ pub async fn test_image(
     let Trial { findings, log, .. } = trial;
     Ok(Report {
         name: name.shown().familiar(),
-        platform: built.plan.platform,
+        platform,
         digest: built.image.manifest.digest,
         runner: runner.name(),
         verdicts: findings.verdicts(&recipe.contract, ContractPoint::Health),
