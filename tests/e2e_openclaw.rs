@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             &[Root, Overlay, Archive, Network, Umoci, Runc],
             runc_runs_it,
         )
+        .test("keeps the boot contract", BUILD, keeps_the_boot_contract)
         .test("the graph is printed without building", BUILD, the_graph_is_printed)
         .run()
 }
@@ -192,6 +193,14 @@ fn wait(is_so: impl Fn() -> bool, explain: impl Fn() -> String) {
         assert!(Instant::now() < deadline, "still not so after {PATIENCE:?}:\n{}", explain());
         thread::sleep(Duration::from_millis(250));
     }
+}
+
+fn keeps_the_boot_contract() {
+    let cli = &image().cli;
+    let reports = cli.run(["test", "openclaw", "--json"]).success().json();
+    let points = reports[0]["points"].as_array().expect("every point");
+    assert!(points.len() >= 9 && points.iter().all(|point| point["outcome"] == "passed"), "{reports:#}");
+    cli.run(["check", "openclaw"]).success();
 }
 
 fn the_graph_is_printed() {
