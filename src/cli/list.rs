@@ -65,7 +65,11 @@ pub(crate) fn show(_: &Settings, arguments: &Show, printer: &Printer) -> Result<
 
 fn source(recipe: &Recipe) -> String {
     match &recipe.origin.value {
-        SourceSpec::Npm { package, version } => format!("npm {} {}", package.value, version.value),
+        SourceSpec::Release { registry, package, version } => {
+            format!("{} {} {}", registry.noun(), package.value, version.value)
+        }
+        SourceSpec::Git { url, reference, .. } => format!("git {} {}", url.value, reference.value),
+        SourceSpec::Archive { url, .. } => format!("archive {}", url.value),
         SourceSpec::Path { path, .. } => format!("directory {}", path.value),
     }
 }

@@ -9,11 +9,11 @@ use oci::Digest;
 use store::StoreError;
 
 use crate::context::ContextError;
-use crate::embedded::GitError;
 use crate::embedded::fileop::FileOpError;
 use crate::embedded::mount::MountError;
 use crate::embedded::sandbox::SandboxError;
 use crate::export::ExportError;
+use crate::git::GitError;
 use crate::layout::ImageError;
 use crate::{StepFailure, Unavailable};
 

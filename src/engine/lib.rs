@@ -10,6 +10,7 @@ pub mod context;
 pub mod embedded;
 pub mod export;
 pub mod fleet;
+pub mod git;
 pub mod layout;
 pub mod meter;
 pub mod userns;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use llb::{Definition, LocalSource, Op, SourceOp, Vertex};
 use oci::{Descriptor, DiffId, Digest};
 
-use crate::embedded::redacted;
+use crate::git::redacted;
 
 /// A solved request.
 #[derive(Clone, Debug, PartialEq, Eq)]

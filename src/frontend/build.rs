@@ -82,7 +82,7 @@ async fn one(
         }
     })?;
     let epoch = options.epoch.unwrap_or_else(|| locked.epoch());
-    let mut plan = Plan::image(locked, &published.images, &published.layers, Build { build: worker, target, epoch })?;
+    let mut plan = Plan::image(locked, &published.ground, Build { build: worker, target, epoch })?;
     if let (Some(stage), Tier::Runtime) = (&options.target, &inputs.tier) {
         aim(&mut plan, stage)?;
     }
@@ -90,8 +90,9 @@ async fn one(
     let places = Places { contexts: inputs.contexts.clone(), images: published.places };
     let definition = uncached(plan.lower_to(&places).definition, &options.no_cache);
     check_caps(gateway, &definition)?;
-    let own = published.layers.values();
-    let base = published.images.get(&(locked.recipe.image.base.value.clone(), target));
+    let packages = locked.packages(target).into_iter().map(|request| (request.owner, target));
+    let own: Vec<_> = packages.filter_map(|key| published.ground.layers.get(&key)).collect();
+    let base = published.ground.images.get(&(locked.recipe.image.base.value.clone(), target));
     let below: Vec<Digest> = base.into_iter().chain(own).copied().collect();
     let (reference, layers) = futures::future::try_join(
         async { gateway.solve(&definition, &options.cache_imports).await.map_err(Stop::gateway) },
@@ -140,8 +141,7 @@ async fn given_images(
     let packages = locked.packages_inputs(target).into_iter().map(|(request, _)| (request.owner, target));
     let mut images = GivenImages::new();
     for (owner, platform) in bases.chain(packages) {
-        let name =
-            if owner.starts_with("base/") { owner.clone() } else { format!("packages/{}", owner.replace(':', "-")) };
+        let name = plan::layer_repository(&owner);
         if let Some(place) = options.context(&name, platform) {
             images.insert((owner, platform), given_image(gateway, options, &name, place, platform).await?);
         }

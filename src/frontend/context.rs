@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use buildkit::gateway::Gateway;
-use diag::{Diagnostic, Span, codes, did_you_mean};
+use diag::{Diagnostic, Source, Span, codes, did_you_mean};
 use oci::Digest;
 use plan::{ContextPlace, LockedRecipe, Project};
 use recipe::{Config, Language, Lock, Recipe, SourceSpec, Tier};
@@ -11,7 +11,7 @@ use recipe::{Config, Language, Lock, Recipe, SourceSpec, Tier};
 use super::directory::{Directory, Files, resolve};
 use super::options::Options;
 use super::report::Stop;
-use crate::pipeline::{DEPENDENCIES_FILE, locked_dependencies};
+use crate::pipeline::locked_dependencies;
 use crate::workspace::{AGENTS, LOCK_FILE, RECIPE_FILE, WorkspaceError, embedded_files, project_of};
 
 /// Everything a plan is made from.
@@ -23,8 +23,8 @@ pub(super) struct Inputs {
     pub(super) ignore: Vec<String>,
     /// Where the directories are that plans name.
     pub(super) contexts: BTreeMap<String, ContextPlace>,
-    /// The digest of the language's own lock file, where there is one.
-    dependencies: Option<Digest>,
+    /// The language's own lock file, where there is one.
+    dependencies: Option<Vec<u8>>,
     /// The vertex that loaded the recipe.
     pub(super) vertex: Digest,
     /// Which of the recipe's images is asked for.
@@ -46,9 +46,10 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
         return Err(missing(format!("`{}` is no path of a recipe in the build context", options.filename)));
     };
     let directory = filename.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
-    let beside = resolve(&directory, DEPENDENCIES_FILE).expect("it lies beside the recipe");
-    let agents = resolve(&directory, AGENTS).expect("it lies beside the recipe");
-    let patterns = [filename.clone(), beside.clone(), format!("{agents}/*.toml")];
+    let beside = |file: &str| resolve(&directory, file).expect("it lies beside the recipe");
+    let agents = beside(AGENTS);
+    let patterns: Vec<String> =
+        [filename.clone(), format!("{agents}/*.toml")].into_iter().chain(Language::LOCK_FILES.map(beside)).collect();
     let (recipe_files, main_files) = futures::future::try_join(
         around.files(gateway, format!("load recipe from {filename}"), &patterns),
         main.files(gateway, format!("load {LOCK_FILE} and bases"), &main_patterns()),
@@ -83,8 +84,13 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
     let vertex = recipe_files.vertex;
     let mut inputs =
         Inputs { project, lock, ignore: Vec::new(), contexts, dependencies: None, vertex, tier, config, recipe };
+    let lock_file = inputs.recipe.build.language.value.lock_file();
     match &inputs.recipe.origin.value {
-        SourceSpec::Npm { .. } => inputs.dependencies = recipe_files.bytes(&beside).await?.map(Digest::of),
+        SourceSpec::Release { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => {
+            if let Some(file) = lock_file {
+                inputs.dependencies = recipe_files.bytes(&beside(file)).await?;
+            }
+        }
         SourceSpec::Path { path, .. } => {
             let source = match given(options, "source")? {
                 Some(given) => given,
@@ -93,9 +99,11 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
                     None => outside(gateway, &main, &filename, &inputs.recipe, &path.value, path.span).await?,
                 },
             };
-            let patterns = [".dockerignore".to_owned(), DEPENDENCIES_FILE.to_owned()];
+            let patterns: Vec<String> = [".dockerignore"].into_iter().chain(lock_file).map(str::to_owned).collect();
             let files = source.files(gateway, "load .dockerignore of the source".to_owned(), &patterns).await?;
-            inputs.dependencies = files.bytes(DEPENDENCIES_FILE).await?.map(Digest::of);
+            if let Some(file) = lock_file {
+                inputs.dependencies = files.bytes(file).await?;
+            }
             let ignore = files.bytes(".dockerignore").await?.unwrap_or_default();
             inputs.ignore = engine::context::parse_ignore_file(&String::from_utf8_lossy(&ignore));
             inputs.contexts.insert("source".to_owned(), source.place());
@@ -252,7 +260,9 @@ impl Inputs {
     /// What can be given by name.
     fn names(&self) -> BTreeSet<String> {
         let bases = self.project.bases().map(|base| format!("base/{}", base.name.value));
+        let build = format!("packages/{}-build", self.recipe.name.value);
         let packages = self.recipe.tiers().map(|tier| format!("packages/{}", self.recipe.target(&tier).component()));
+        let packages = packages.chain([build]);
         let directories = self.contexts.keys().cloned();
         directories.chain(bases).chain(packages).collect()
     }
@@ -264,13 +274,16 @@ impl Inputs {
     pub(super) fn locked(&self) -> Result<LockedRecipe<'_>, Stop> {
         let locked = LockedRecipe::new(&self.recipe, &self.project, &self.lock, self.ignore.clone())?;
         let locked = locked.at(&self.tier, self.config.as_deref())?;
-        let Language::Node { .. } = &self.recipe.build.language.value else { return Ok(locked) };
+        let Some(file) = self.recipe.build.language.value.lock_file() else { return Ok(locked) };
         let name = &self.recipe.name.value;
-        let why = match (self.dependencies, self.lock.dependencies(name)) {
-            (None, _) => format!("`{DEPENDENCIES_FILE}` is not there"),
-            (Some(_), None) => format!("the lock has nothing of `{DEPENDENCIES_FILE}`"),
-            (Some(found), Some(pinned)) if *pinned == locked_dependencies(&locked, found) => return Ok(locked),
-            (Some(_), Some(_)) => format!("`{DEPENDENCIES_FILE}` is not the one that was locked"),
+        let why = match (&self.dependencies, self.lock.dependencies(name)) {
+            (None, _) => format!("`{file}` is not there"),
+            (Some(_), None) => format!("the lock has nothing of `{file}`"),
+            (Some(found), Some(pinned)) if *pinned == locked_dependencies(&locked, Digest::of(found)) => {
+                let text = Source::new(file, String::from_utf8_lossy(found).into_owned());
+                return Ok(locked.with_lock_file(&text)?);
+            }
+            (Some(_), Some(_)) => format!("`{file}` is not the one that was locked"),
         };
         let message = format!("the dependencies of `{name}` are not what {LOCK_FILE} pins");
         Err(Stop::from(

@@ -113,6 +113,19 @@ impl fmt::Display for Platform {
     }
 }
 
+impl FromStr for Architecture {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        match text {
+            "amd64" => Ok(Self::Amd64),
+            "arm64" => Ok(Self::Arm64),
+            "riscv64" => Ok(Self::Riscv64),
+            _ => Err(PlatformError(text.to_owned())),
+        }
+    }
+}
+
 impl FromStr for Platform {
     type Err = PlatformError;
 

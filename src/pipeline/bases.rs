@@ -1,13 +1,13 @@
 //! Base images: each built once, then known by its plan.
 
-use oci::Digest;
-use plan::{BaseImages, DebianLayers, LockedBase};
+use oci::{Digest, Platform};
+use plan::{ArchiveSet, BaseImages, Ground, LockedBase, LockedRecipe};
 use recipe::{DebianRequest, Lock};
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key};
 
 use super::solve::{Contexts, SolveOptions, Work};
-use super::{Session, layers};
+use super::{Session, archives, layers};
 use crate::cli::Failure;
 
 /// The record of a base's image: its manifest, and every blob it needs.
@@ -18,37 +18,47 @@ struct KnownBase {
     blobs: Vec<Digest>,
 }
 
-/// What a plan stands on: the images of its bases, and the layers of Debian packages.
+/// What a plan needs of its ground beside bases.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ground {
-    pub(crate) images: BaseImages,
-    pub(crate) layers: DebianLayers,
+pub(crate) struct Own {
+    /// Debian packages.
+    pub(crate) packages: Vec<DebianRequest>,
+    /// Archives.
+    pub(crate) archives: Vec<ArchiveSet>,
 }
 
-/// Makes the Debian layers of the bases and of `own`, and builds the bases, lower ones first.
+impl Own {
+    /// What the image of a recipe needs.
+    pub(crate) fn of(locked: &LockedRecipe<'_>, target: Platform) -> Self {
+        Self { packages: locked.package_layers(target), archives: locked.archives() }
+    }
+}
+
+/// Makes the layers of Debian packages and archives, those of the bases and those of `own`, and builds the bases, lower
+/// ones first.
 pub(crate) async fn lay_ground(
     session: &Session,
     lock: &Lock,
     bases: &[LockedBase<'_>],
-    own: Vec<DebianRequest>,
+    own: Own,
 ) -> Result<Ground, Failure> {
-    let requests: Vec<DebianRequest> = bases.iter().filter_map(LockedBase::debian).chain(own).collect();
-    let layers = layers::debian_layers(session, lock, &requests).await?;
-    let mut ground = Ground { images: BaseImages::new(), layers };
+    let requests: Vec<DebianRequest> = bases.iter().filter_map(LockedBase::debian).chain(own.packages).collect();
+    let sets: Vec<ArchiveSet> = bases.iter().flat_map(LockedBase::archives).chain(own.archives).collect();
+    let (layers, archives) = futures::future::try_join(
+        layers::debian_layers(session, lock, &requests),
+        archives::archive_layers(session, &sets),
+    )
+    .await?;
+    let mut ground = Ground { images: BaseImages::new(), layers, archives };
     for base in bases {
-        let manifest = build_base(session, base, &ground.images, &ground.layers).await?;
+        let manifest = build_base(session, base, &ground).await?;
         ground.images.insert((base.base.name.value.clone(), base.platform), manifest);
     }
     Ok(ground)
 }
 
-async fn build_base(
-    session: &Session,
-    base: &LockedBase<'_>,
-    images: &BaseImages,
-    layers: &DebianLayers,
-) -> Result<Digest, Failure> {
-    let plan = base.plan(images, layers);
+async fn build_base(session: &Session, base: &LockedBase<'_>, ground: &Ground) -> Result<Digest, Failure> {
+    let plan = base.plan(ground);
     let lowered = plan.lower();
     let output = super::image::image_output(&plan, oci::layer::compress::Compression::default());
     let config = serde_json::to_vec(&output.config).expect("configs serialise");

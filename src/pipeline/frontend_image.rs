@@ -34,7 +34,7 @@ pub async fn build_frontend(
     })?;
     let name: Name = FRONTEND_BASE.parse().expect("a name");
     let chain = plan::locked_base(workspace.project()?, &name, platform, lock)?;
-    let ground = bases::lay_ground(session, lock, &chain, Vec::new()).await?;
+    let ground = bases::lay_ground(session, lock, &chain, bases::Own::default()).await?;
     let base = chain.last().expect("a chain holds at least the base asked for");
     let plan = Plan::frontend(base, &ground.images, crate::frontend::VERB, env!("CARGO_PKG_VERSION"));
     let contexts = Contexts::from([(context.to_owned(), directory)]);

@@ -6,12 +6,12 @@ use diag::{Diagnostic, codes};
 use engine::{ImageOutput, SolvedImage};
 use oci::layer::compress::Compression;
 use oci::{History, Platform};
-use plan::{Build, Epoch, LockedRecipe, Lowered, Plan};
+use plan::{Build, Epoch, Ground, LockedRecipe, Lowered, Plan};
 use recipe::{Lock, Name, SourceSpec};
 
-use super::bases::Ground;
+use super::bases::Own;
 use super::solve::{Contexts, SolveOptions, Work};
-use super::{Run, Session, bases};
+use super::{Run, Session, bases, dependencies};
 use crate::cli::Failure;
 use crate::workspace::{LoadedRecipe, Workspace};
 
@@ -55,8 +55,7 @@ pub async fn build_image(
     options: &ImageOptions,
 ) -> Result<Built, Failure> {
     let project = workspace.project()?;
-    let ignore = ignore_patterns(loaded)?;
-    let locked = loaded.locked(project, lock, ignore)?;
+    let locked = dependencies::locked(loaded, project, lock)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
     let (plan, lowered) = lower(session, &prepared, platform).await?;
     let output = image_output(&plan, options.compression);
@@ -96,8 +95,9 @@ pub async fn lower_base(
 ) -> Result<(Plan, Lowered), Failure> {
     let bases = plan::locked_base(workspace.project()?, name, platform, lock)?;
     let (base, below) = bases.split_last().expect("a chain holds at least the base asked for");
-    let ground = bases::lay_ground(session, lock, below, base.debian().into_iter().collect()).await?;
-    let plan = base.plan(&ground.images, &ground.layers);
+    let own = Own { packages: base.debian().into_iter().collect(), archives: base.archives() };
+    let ground = bases::lay_ground(session, lock, below, own).await?;
+    let plan = base.plan(&ground);
     let lowered = plan.lower();
     Ok((plan, lowered))
 }
@@ -114,7 +114,7 @@ pub async fn lower_image(
     platform: Platform,
 ) -> Result<(Plan, Lowered), Failure> {
     let project = workspace.project()?;
-    let locked = loaded.locked(project, lock, ignore_patterns(loaded)?)?;
+    let locked = dependencies::locked(loaded, project, lock)?;
     let prepared = prepare(session, workspace, loaded, locked, lock, platform).await?;
     lower(session, &prepared, platform).await
 }
@@ -129,7 +129,7 @@ pub(crate) async fn prepare<'a>(
     platform: Platform,
 ) -> Result<Prepared<'a>, Failure> {
     let bases = locked.bases(session.build_platform(platform).await?, platform)?;
-    let ground = bases::lay_ground(session, lock, &bases, locked.packages(platform)).await?;
+    let ground = bases::lay_ground(session, lock, &bases, Own::of(&locked, platform)).await?;
     let directory = loaded.directory.on_disk(session.store())?;
     let mut contexts = Contexts::from([
         ("recipe".to_owned(), directory.clone()),
@@ -151,7 +151,7 @@ pub(crate) async fn prepare<'a>(
 async fn lower(session: &Session, prepared: &Prepared<'_>, platform: Platform) -> Result<(Plan, Lowered), Failure> {
     let epoch = source_date_epoch(session)?.unwrap_or_else(|| prepared.locked.epoch());
     let build = Build { build: session.build_platform(platform).await?, target: platform, epoch };
-    let plan = Plan::image(&prepared.locked, &prepared.ground.images, &prepared.ground.layers, build)?;
+    let plan = Plan::image(&prepared.locked, &prepared.ground, build)?;
     let lowered = plan.lower();
     Ok((plan, lowered))
 }
@@ -168,7 +168,7 @@ fn source_date_epoch(session: &Run) -> Result<Option<Epoch>, Failure> {
 }
 
 /// The patterns of a source directory's `.dockerignore`.
-fn ignore_patterns(loaded: &LoadedRecipe) -> Result<Vec<String>, Failure> {
+pub(crate) fn ignore_patterns(loaded: &LoadedRecipe) -> Result<Vec<String>, Failure> {
     let (SourceSpec::Path { path, .. }, crate::workspace::RecipeDirectory::Disk(directory)) =
         (&loaded.recipe.origin.value, &loaded.directory)
     else {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diag::progress::{Outcome, Task, TaskId};
 use diag::{Diagnostic, codes};
 use plan::Requests;
-use recipe::{DebianRequest, Lock, Name, NpmRequest, Stale};
+use recipe::{DebianRequest, GitRequest, Lock, Name, ReleaseRequest, Stale};
 
 use super::{Session, dependencies};
 use crate::cli::Failure;
@@ -103,7 +103,7 @@ async fn ensure(
         && (!changes.is_empty() || recipes.iter().any(|loaded| matches!(loaded.directory, RecipeDirectory::Disk(_))));
     if (first || unasked == Unasked::Drop) && *locking != Locking::Locked {
         let names: Vec<Name> = recipes.iter().map(|loaded| loaded.recipe.name.value.clone()).collect();
-        lock.retain(&requests.npm, &requests.debian, &names);
+        lock.retain(&requests.releases, &requests.commits, &requests.debian, &names);
         lock.retain_published(|owner| match owner.strip_prefix(plan::DEBIAN_OWNER_BASE) {
             Some(base) => project.bases().any(|known| known.name.value.as_str() == base),
             None => requests.debian.iter().any(|request| request.owner == owner),
@@ -122,7 +122,8 @@ async fn ensure(
 
 /// The requests that have to be resolved, and why those that were not asked for by name.
 struct Wanted<'a> {
-    npm: Vec<&'a NpmRequest>,
+    releases: Vec<&'a ReleaseRequest>,
+    commits: Vec<&'a GitRequest>,
     debian: Vec<&'a DebianRequest>,
     stale: Vec<Stale>,
 }
@@ -135,11 +136,16 @@ impl<'a> Wanted<'a> {
             Locking::Named(name) => names.contains(&name.as_str()),
         };
         let mut stale = Vec::new();
-        let npm = requests.npm.iter().filter(|request| {
-            let missing = lock.npm(request).map_err(|why| stale.push(why)).is_err();
+        let releases = requests.releases.iter().filter(|request| {
+            let missing = lock.release(request).map_err(|why| stale.push(why)).is_err();
             missing || named(&[&request.package])
         });
-        let npm = npm.collect();
+        let releases = releases.collect();
+        let commits = requests.commits.iter().filter(|request| {
+            let missing = lock.commit(request).map_err(|why| stale.push(why)).is_err();
+            missing || named(&[&request.url])
+        });
+        let commits = commits.collect();
         let mut renewed: BTreeSet<(&str, oci::Platform)> = BTreeSet::new();
         let mut debian = Vec::new();
         for request in &requests.debian {
@@ -151,11 +157,11 @@ impl<'a> Wanted<'a> {
                 debian.push(request);
             }
         }
-        Self { npm, debian, stale }
+        Self { releases, commits, debian, stale }
     }
 
     fn is_empty(&self) -> bool {
-        self.npm.is_empty() && self.debian.is_empty()
+        self.releases.is_empty() && self.commits.is_empty() && self.debian.is_empty()
     }
 }
 
@@ -190,10 +196,16 @@ async fn resolve_all(
     task: &Task,
 ) -> Result<Vec<String>, Failure> {
     let mut changes = Vec::new();
-    let npm = futures::future::try_join_all(wanted.npm.iter().map(|request| resolve::npm(session, request, task)));
-    for entry in npm.await? {
-        changes.push(format!("npm {} {}", entry.package, entry.version));
-        lock.put_npm(entry);
+    let releases = wanted.releases.iter().map(|request| resolve::release(session, request, task));
+    for entry in futures::future::try_join_all(releases).await? {
+        let registry = entry.registry.as_str();
+        changes.push(format!("{registry} {} {}", entry.package, entry.version));
+        lock.put_release(entry);
+    }
+    for request in &wanted.commits {
+        let entry = resolve::commit(session, request, task).await?;
+        changes.push(format!("git {} {} is {}", entry.url, entry.reference, entry.commit));
+        lock.put_commit(entry);
     }
     let platforms: BTreeSet<oci::Platform> = wanted.debian.iter().map(|request| request.platform).collect();
     for platform in platforms {

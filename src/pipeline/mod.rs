@@ -1,5 +1,6 @@
 //! The run: recipe, lock, bases, plan, LLB, engine, outputs. Each step is a function from one type to the next.
 
+mod archives;
 mod bases;
 mod check;
 mod contract;
@@ -24,7 +25,7 @@ mod survey;
 
 pub use check::{Checked, check_image, check_recipe};
 pub use contract::{Outcome, Report, Verdict, test_image};
-pub(crate) use dependencies::{FILE as DEPENDENCIES_FILE, entry as locked_dependencies};
+pub(crate) use dependencies::{entry as locked_dependencies, locked};
 pub use engines::{EngineSettings, Seat, Wish};
 pub use export::{Exported, OutputSpec, OutputSpecError, export};
 pub use frontend_image::build_frontend;

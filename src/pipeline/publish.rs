@@ -44,7 +44,7 @@ pub async fn publish(
     let project = workspace.project()?;
     let mut wanted: BTreeMap<(String, Platform), Wanted> = BTreeMap::new();
     for loaded in recipes {
-        let locked = loaded.locked(project, &lock, Vec::new())?;
+        let locked = super::locked(loaded, project, &lock)?;
         let own: Vec<Platform> = loaded.recipe.platforms.iter().map(|platform| platform.value).collect();
         let platforms = if options.platforms.is_empty() { &own } else { &options.platforms };
         for (build, target) in platforms.iter().flat_map(|build| platforms.iter().map(|target| (*build, *target))) {
@@ -55,11 +55,7 @@ pub async fn publish(
     }
     let mut pushes = Vec::new();
     for image in wanted.into_values() {
-        let path = if image.owner.contains('/') {
-            image.owner.clone()
-        } else {
-            format!("packages/{}", image.owner.replace(':', "-"))
-        };
+        let path = plan::layer_repository(&image.owner);
         let repository: Repository = format!("{}/{path}", options.repository).parse().map_err(bad_name)?;
         let size = session.store().blob_size(&image.manifest).expect("it was just built");
         let root = Descriptor::new(media_type::MANIFEST, image.manifest, size);
@@ -85,7 +81,8 @@ async fn images(
     build: Platform,
     target: Platform,
 ) -> Result<Vec<Wanted>, Failure> {
-    let ground = bases::lay_ground(session, lock, &locked.bases(build, target)?, locked.packages(target)).await?;
+    let ground =
+        bases::lay_ground(session, lock, &locked.bases(build, target)?, bases::Own::of(locked, target)).await?;
     let mut images = Vec::new();
     for (base, _) in locked.stands_on(build, target)? {
         let manifest = ground.images[&(base.base.name.value.clone(), base.platform)];
@@ -94,6 +91,10 @@ async fn images(
     for (request, inputs) in locked.packages_inputs(target) {
         let manifest = ground.layers[&(request.owner.clone(), target)];
         images.push(Wanted { owner: request.owner, platform: target, manifest, inputs });
+    }
+    for set in locked.archives() {
+        let inputs = set.digest();
+        images.push(Wanted { owner: set.owner(), platform: target, manifest: ground.archives[&inputs], inputs });
     }
     Ok(images)
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use diag::Spanned;
 use oci::{ContainerConfig, Digest, Platform};
-use recipe::{Base, BaseParent, DebianRequest, Lock, Name, NpmRequest};
+use recipe::{Base, BaseParent, DebianRequest, Lock, Name};
 
+use crate::archives::download;
 use crate::stage::Stages;
 use crate::{
-    Copy, CopyFrom, Download, Epoch, FileAction, From, ImagePlan, Origin, Plan, Project, Stage, StageId, Step,
-    StepKind, requests,
+    ArchiveSet, Copy, CopyFrom, Download, Epoch, FileAction, From, Ground, ImagePlan, Origin, Plan, Project, Stage,
+    StageId, Step, StepKind, requests,
 };
 
 /// Base images in the local store, by name and platform.
@@ -50,7 +51,7 @@ impl<'a> LockedBase<'a> {
         let own = |base: &Base, below: &[&Base]| {
             let set =
                 requests::base_request(base, below, self.platform).and_then(|request| self.lock.debian(&request).ok());
-            let unpacked = base.unpack.iter().filter_map(|unpack| self.npm(unpack, &base.source));
+            let unpacked = base.unpack.iter().filter_map(|unpack| self.release(unpack, &base.source));
             set.map(|set| set.epoch).into_iter().chain(unpacked.map(|pinned| pinned.published)).max().unwrap_or(0)
         };
         let below = (0..self.below.len()).map(|depth| own(self.below[depth], &self.below[..depth]));
@@ -58,15 +59,21 @@ impl<'a> LockedBase<'a> {
     }
 
     /// The archive a part of the base is taken from.
-    pub(crate) fn npm(&self, unpack: &recipe::Unpack, source: &diag::Source) -> Option<&'a recipe::LockedNpm> {
-        let package = unpack.package_for(self.platform.architecture);
-        let place = (source.clone(), unpack.version.span);
-        self.lock.npm(&NpmRequest { package, requirement: unpack.version.value.clone(), place }).ok()
+    pub(crate) fn release(&self, unpack: &recipe::Unpack, source: &diag::Source) -> Option<&'a recipe::LockedRelease> {
+        self.lock.release(&unpack.archive.request(self.platform.architecture, source)).ok()
     }
 
-    /// Plans the base's image. `parents` must hold the base below, `layers` the image of its Debian set.
+    /// The archives whose files its plan takes from layers that clawbuild makes itself.
     #[must_use]
-    pub fn plan(&self, parents: &BaseImages, layers: &DebianLayers) -> Plan {
+    pub fn archives(&self) -> Vec<ArchiveSet> {
+        let releases = self.base.unpack.iter().filter_map(|unpack| self.release(unpack, &self.base.source));
+        releases.filter_map(ArchiveSet::of_release).collect()
+    }
+
+    /// Plans the base's image. The ground must hold the base below, and the layers of its Debian set and archives.
+    #[must_use]
+    pub fn plan(&self, ground: &Ground) -> Plan {
+        let mut stages = Stages::default();
         let base = self.base;
         let owner = requests::owner(base);
         let origin = |span| Origin { source: base.source.clone(), span };
@@ -76,9 +83,9 @@ impl<'a> LockedBase<'a> {
             BaseParent::Image(reference) => {
                 From::Image { reference: reference.clone(), origin: origin(base.parent.span) }
             }
-            BaseParent::Base(name) => layout(parents, name, self.platform, origin(base.parent.span)),
+            BaseParent::Base(name) => layout(&ground.images, name, self.platform, origin(base.parent.span)),
         };
-        if let (Some(manifest), Some(set)) = (layers.get(&(owner.clone(), self.platform)), &base.debian) {
+        if let (Some(manifest), Some(set)) = (ground.layers.get(&(owner.clone(), self.platform)), &base.debian) {
             let name = debian_step_name(self.lock, self.debian().as_ref());
             if from == From::Scratch {
                 from = From::Layout { name, manifest: *manifest, origin: origin(set.archive.span) };
@@ -88,18 +95,27 @@ impl<'a> LockedBase<'a> {
             }
         }
         for unpack in &base.unpack {
-            let pinned = self.npm(unpack, &base.source).expect("requests were checked against the lock");
-            let archive = npm_archive(&pinned.url, pinned.sha256);
+            let pinned = self.release(unpack, &base.source).expect("requests were checked against the lock");
+            let archive = match ArchiveSet::of_release(pinned) {
+                Some(set) => {
+                    let origin = origin(unpack.archive.package.span);
+                    CopyFrom::Stage(set.stage(&mut stages, ground, self.platform, origin))
+                }
+                None => CopyFrom::Archive(download(&pinned.url, pinned.sha256)),
+            };
             let copies = unpack.files.iter().map(|file| {
                 FileAction::Copy(Copy {
-                    path: format!("/{}", file.from.value.trim_start_matches('/')),
-                    ..Copy::new(CopyFrom::Archive(archive.clone()), file.to.value.clone())
+                    path: format!("/{}", file.from.value.trim_start_matches("./").trim_matches('/')),
+                    ..Copy::new(archive.clone(), file.to.value.clone())
                 })
             });
             let name = format!("{} {}", pinned.package, pinned.version);
-            steps.push(Step { name, origin: origin(unpack.package.span), kind: StepKind::Files(copies.collect()) });
+            steps.push(Step {
+                name,
+                origin: origin(unpack.archive.package.span),
+                kind: StepKind::Files(copies.collect()),
+            });
         }
-        let mut stages = Stages::default();
         let history = self.history();
         let result = stages.add(Stage { name: owner, platform: self.platform, epoch: self.epoch(), from, steps });
         let image = ImagePlan {
@@ -139,7 +155,7 @@ impl<'a> LockedBase<'a> {
             if packages.is_some_and(|set| !set.packages.is_empty()) {
                 lines.push(debian_step_name(self.lock, request.as_ref()));
             }
-            let unpacked = base.unpack.iter().filter_map(|unpack| self.npm(unpack, &base.source));
+            let unpacked = base.unpack.iter().filter_map(|unpack| self.release(unpack, &base.source));
             lines.extend(unpacked.map(|pinned| format!("{} {}", pinned.package, pinned.version)));
         }
         lines
@@ -183,12 +199,6 @@ pub fn locked_base<'a>(
 ) -> Result<Vec<LockedBase<'a>>, crate::PlanError> {
     let base = project.base(name).expect("targets are looked up before they are built");
     locked_chain(project, &base.name, &base.source, platform, lock)
-}
-
-/// The download of an npm archive, named after its URL's last component.
-pub(crate) fn npm_archive(url: &str, checksum: Digest) -> Download {
-    let filename = url.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("archive.tgz");
-    Download { url: url.to_owned(), checksum, filename: filename.to_owned() }
 }
 
 /// A tool's archive as a stage of its own, to be mounted.

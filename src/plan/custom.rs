@@ -6,10 +6,11 @@ use diag::{Source, Spanned, codes, did_you_mean};
 use oci::Platform;
 use recipe::{ImageCopy, Name, Recipe, RecipeError, StageFrom, StageStep, Tier};
 
+use crate::source::SourceTree;
 use crate::stage::{Stages, path};
 use crate::{
-    BaseImages, Context, Copy, CopyFrom, Epoch, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError,
-    Project, Run, Stage, StageId, Step, StepKind, bases,
+    Copy, CopyFrom, Epoch, FileAction, From, Ground, LockedRecipe, Mount, MountKind, Origin, PlanError, Project, Run,
+    Stage, StageId, Step, StepKind, bases,
 };
 
 /// The bases that stages start from or that something is copied from into a tier's image: names the recipe does not
@@ -32,6 +33,7 @@ pub(crate) fn bases_of(recipe: &Recipe, tier: &Tier) -> Vec<Spanned<Name>> {
         false => Spanned::new(copy.from.value.clone(), recipe.image.base.span),
     };
     names.extend(copies_of(recipe, tier).map(|(source, copy)| place(source, copy)));
+    names.extend(recipe.build.copy.iter().map(|copy| copy.from.clone()));
     names.retain(|name| find(recipe, &name.value).is_none());
     names
 }
@@ -60,6 +62,9 @@ pub(crate) fn check(recipe: &Recipe, project: &Project) -> Result<(), PlanError>
     let mut checked = Vec::new();
     for stage in &recipe.stages {
         check_stage(recipe, project, &stage.name, &mut Vec::new(), &mut checked)?;
+    }
+    for copy in &recipe.build.copy {
+        check_stage(recipe, project, &copy.from, &mut Vec::new(), &mut checked)?;
     }
     let tiers: Vec<Tier> = recipe.tiers().collect();
     for (source, copy) in tiers.iter().flat_map(|tier| copies_of(recipe, tier)) {
@@ -132,15 +137,15 @@ fn unknown(recipe: &Recipe, source: &Source, project: &Project, asked: &Spanned<
 /// The custom stages of one recipe, planned as they are asked for.
 pub(crate) struct Custom<'a> {
     locked: &'a LockedRecipe<'a>,
-    images: &'a BaseImages,
+    ground: &'a Ground,
     platform: Platform,
     epoch: Epoch,
     done: BTreeMap<Name, StageId>,
 }
 
 impl<'a> Custom<'a> {
-    pub(crate) fn new(locked: &'a LockedRecipe<'a>, images: &'a BaseImages, platform: Platform, epoch: Epoch) -> Self {
-        Self { locked, images, platform, epoch, done: BTreeMap::new() }
+    pub(crate) fn new(locked: &'a LockedRecipe<'a>, ground: &'a Ground, platform: Platform, epoch: Epoch) -> Self {
+        Self { locked, ground, platform, epoch, done: BTreeMap::new() }
     }
 
     /// Plans every stage, used or not.
@@ -179,7 +184,7 @@ impl<'a> Custom<'a> {
     }
 
     fn base(&self, name: &Spanned<Name>) -> From {
-        bases::layout(self.images, &name.value, self.platform, self.origin(name.span))
+        bases::layout(&self.ground.images, &name.value, self.platform, self.origin(name.span))
     }
 
     fn origin(&self, span: diag::Span) -> Origin {
@@ -208,18 +213,20 @@ impl<'a> Custom<'a> {
                 (args.join(" "), StepKind::Run(run))
             }
             recipe::StepKind::Copy { from, paths, to, owner, mode, exclude } => {
-                let source = match from {
-                    Some(name) => CopyFrom::Stage(self.stage_or_base(stages, name)?),
-                    None => CopyFrom::Context(Context {
-                        name: "source".to_owned(),
-                        include: context_patterns(paths),
-                        exclude: self.locked.ignore.clone(),
-                    }),
+                let (source, root) = match from {
+                    Some(name) => (CopyFrom::Stage(self.stage_or_base(stages, name)?), "/".to_owned()),
+                    None => {
+                        let patterns = context_patterns(paths);
+                        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+                        let tree = SourceTree::of(stages, self.locked, self.ground, self.platform, &[]);
+                        tree.only(&patterns).into_parts()
+                    }
                 };
                 let copies = paths.iter().map(|from_path| {
                     FileAction::Copy(Copy {
                         path: format!(
-                            "/{}",
+                            "{}/{}",
+                            root.trim_end_matches('/'),
                             from_path.value.trim_start_matches("./").trim_start_matches('/').trim_end_matches("/.")
                         ),
                         into: paths.len() > 1 || matches!(from_path.value.as_str(), "." | "./" | "/"),

@@ -21,6 +21,7 @@ pub fn describe(plan: &Plan) -> String {
                 From::Stage(id) => format!("from stage {}", plan.stage(*id).name),
                 From::Layout { name, manifest, .. } => format!("from {name} {manifest}"),
                 From::Archive { download, .. } => format!("from {}", download.url),
+                From::Git { url, commit, .. } => format!("from {url} {commit}"),
                 From::Image { reference, .. } => format!("from {reference}"),
             },
         );

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oci::{ContainerConfig, HealthCheck, Platform, Repository};
-use recipe::{ContainerPath, DebianRequest, Health, HealthProbe, Language, Naming, Recipe, ShippedFile};
+use recipe::{ContainerPath, DebianRequest, Health, HealthProbe, Naming, Recipe, ShippedFile, SourceSpec};
 
 use crate::custom::Custom;
+use crate::language::Workshop;
+use crate::source::LockedSource;
 use crate::stage::{Stages, path};
 use crate::tier::Tiers;
 use crate::{
-    BaseImages, Context, Copy, CopyFrom, DebianLayers, FileAction, LockedRecipe, Origin, Plan, PlanError, Stage,
-    StageId, Step, StepKind, bases, init, node, requests,
+    BaseImages, Context, Copy, CopyFrom, DebianLayers, FileAction, Ground, LockedRecipe, Origin, Plan, PlanError,
+    Stage, StageId, Step, StepKind, bases, init, requests,
 };
 
 /// Seconds since 1970 that no time in an image exceeds. Spec: reproducible-builds.org `SOURCE_DATE_EPOCH`.
@@ -65,27 +67,24 @@ impl Plan {
     /// Mistakes that only show when everything is put together: unknown or circular stages, missing tools.
     pub fn image(
         locked: &LockedRecipe<'_>,
-        images: &BaseImages,
-        layers: &DebianLayers,
+        ground: &Ground,
         Build { build, target, epoch }: Build,
     ) -> Result<Self, PlanError> {
+        let images = &ground.images;
         let mut stages = Stages::default();
         let recipe = locked.recipe;
         locked.check_requirements()?;
         let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
         let base = |platform| bases::layout(images, &recipe.image.base.value, platform, origin.clone());
-        let mut custom = Custom::new(locked, images, build, epoch);
+        let mut custom = Custom::new(locked, ground, build, epoch);
         custom.all(&mut stages)?;
         let own = requests::recipe_request(recipe, &locked.chain, target);
+        let layers = &ground.layers;
         let mut steps: Vec<Step> = own.and_then(|own| packages_step(locked, layers, &own)).into_iter().collect();
         let init = init::compile(&mut stages, locked, images, build, target)?;
         steps.push(init_step(recipe, init));
-        match &recipe.build.language.value {
-            Language::Node { .. } => {
-                steps.extend(node::build(&mut stages, locked, base(build), build, target)?.steps);
-            }
-            Language::Custom => {}
-        }
+        let shop = Workshop { locked, ground, build, target };
+        steps.extend(shop.build(&mut stages, &mut custom)?);
         for copy in &recipe.image.copy {
             let from = custom.stage_or_base(&mut stages, &copy.from)?;
             let action = plain_copy(CopyFrom::Stage(from), copy.path.value.as_str(), copy.to.value.clone());
@@ -117,16 +116,10 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::image`].
-    pub fn resolution(
-        locked: &LockedRecipe<'_>,
-        images: &BaseImages,
-        build: Platform,
-    ) -> Result<Option<Self>, PlanError> {
-        let Language::Node { .. } = &locked.recipe.build.language.value else { return Ok(None) };
+    pub fn resolution(locked: &LockedRecipe<'_>, ground: &Ground, build: Platform) -> Result<Option<Self>, PlanError> {
         let mut stages = Stages::default();
-        let origin = Origin { source: locked.recipe.source.clone(), span: locked.recipe.image.base.span };
-        let base = bases::layout(images, &locked.recipe.image.base.value, build, origin);
-        let result = node::resolution(&mut stages, locked, base, build)?;
+        let shop = Workshop { locked, ground, build, target: build };
+        let Some(result) = shop.resolution(&mut stages)? else { return Ok(None) };
         let image = ImagePlan {
             config: ContainerConfig::default(),
             epoch: locked.epoch(),
@@ -283,8 +276,18 @@ fn labels(locked: &LockedRecipe<'_>, images: &BaseImages, target: Platform) -> B
     if let Some(homepage) = &recipe.homepage {
         labels.insert("org.opencontainers.image.url".to_owned(), homepage.clone());
     }
-    if let Some(program) = locked.program {
-        labels.insert("org.opencontainers.image.source".to_owned(), program.url.clone());
+    match (locked.source, &recipe.origin.value) {
+        (LockedSource::Release(release), _) => {
+            labels.insert("org.opencontainers.image.source".to_owned(), release.url.clone());
+        }
+        (LockedSource::Commit(commit), _) => {
+            labels.insert("org.opencontainers.image.source".to_owned(), commit.url.clone());
+            labels.insert("org.opencontainers.image.revision".to_owned(), commit.commit.clone());
+        }
+        (LockedSource::Nothing, SourceSpec::Archive { url, .. }) => {
+            labels.insert("org.opencontainers.image.source".to_owned(), url.value.clone());
+        }
+        (LockedSource::Nothing, _) => {}
     }
     labels
 }

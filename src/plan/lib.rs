@@ -4,20 +4,23 @@
 //! image needs for one platform, with ids resolved and the image's config complete. [`Plan::lower`] turns it into LLB and
 //! cannot fail for want of anything. Nothing here reads files, the network, the clock or the environment.
 
+mod archives;
 mod bases;
 mod custom;
 mod describe;
 mod error;
 mod frontend;
+mod ground;
 mod image;
 mod init;
+mod language;
 mod locked;
 mod lower;
-mod node;
 mod place;
 mod project;
 mod published;
 mod requests;
+mod source;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -25,14 +28,17 @@ mod tier;
 #[cfg(test)]
 mod tier_tests;
 
+pub use archives::{Archive, ArchiveFormat, ArchiveLayers, ArchiveSet};
 pub use bases::{BaseImages, DebianLayers, LockedBase, locked_base};
 pub use describe::describe;
 pub use error::PlanError;
 pub use frontend::{FRONTEND_BASE, PROGRAM_CONTEXT};
+pub use ground::Ground;
 pub use image::{Build, Epoch, ImagePlan};
 pub use init::INIT_CONTEXT_FILES;
+pub use language::CargoLock;
 pub use locked::LockedRecipe;
-pub use lower::{Lowered, STORE_LAYOUT};
+pub use lower::{Lowered, STORE_LAYOUT, layer_repository};
 pub use place::{ContextPlace, ImagePlace, Places};
 pub use project::Project;
 pub use published::{GivenImage, Published, PublishedError, Unpublished};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use llb::{
-    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, Graph, HttpSource, Location, MkdirAction,
+    Bind, Cache, CacheSharing, CopyAction, Definition, Exec, File, GitSource, Graph, HttpSource, Location, MkdirAction,
     MkfileAction, NetworkMode, Output, Owner, RmAction, Secret, SymlinkAction, Timestamp, Tmpfs, Tree,
 };
 
@@ -82,10 +82,19 @@ impl Lowering<'_> {
             From::Scratch => Tree::Scratch,
             From::Stage(id) => self.trees[id.0].clone(),
             From::Layout { name, manifest, origin } => {
-                let source = self.places.image(graph, &layout_name(name), *manifest);
+                let source = self.places.image(graph, &layer_repository(name), *manifest);
                 Tree::Output(source.with_name(format!("[{}] {name}", stage.name)).with_location(location(origin)))
             }
             From::Archive { download, origin } => Tree::Output(self.archive(graph, download, origin)),
+            From::Git { url, commit, origin } => {
+                let source = graph.git(GitSource {
+                    remote: url.clone(),
+                    commit: commit.parse().expect("locks hold whole commit ids"),
+                    subdir: None,
+                    keep_git_dir: false,
+                });
+                Tree::Output(source.with_name(format!("[{}] {url}", stage.name)).with_location(location(origin)))
+            }
             From::Image { reference, origin } => {
                 let digest = reference.digest.expect("recipes name images by digest");
                 let source = graph.image(reference.repository.clone(), digest);
@@ -101,7 +110,7 @@ impl Lowering<'_> {
                 }
                 StepKind::Files(actions) => self.files(graph, tree, actions, (name, stage.epoch), step),
                 StepKind::Overlay { name: layout, manifest } => {
-                    let source = self.places.image(graph, &layout_name(layout), *manifest);
+                    let source = self.places.image(graph, &layer_repository(layout), *manifest);
                     let layer = source.with_name(name.clone()).with_location(location(&step.origin));
                     match &tree {
                         Tree::Scratch => layer,
@@ -271,8 +280,11 @@ fn location(origin: &Origin) -> Location {
     Location::new(&origin.source, origin.span)
 }
 
-/// `base/node` is a repository as it is; packages are `packages/openclaw`, those of a profile `packages/openclaw-builder`.
-fn layout_name(owner: &str) -> String {
-    let word = owner.split(' ').next().unwrap_or(owner).trim_end_matches(':').replace(':', "-");
-    if word.contains('/') { word } else { format!("packages/{word}") }
+/// The repository of an owner's image: `base/node` is one as it is; a recipe's packages are `packages/openclaw`, those it
+/// is built with `packages/openclaw-build`.
+#[must_use]
+pub fn layer_repository(owner: &str) -> String {
+    // What a layer holds may be said behind its owner.
+    let owner = owner.split(": ").next().unwrap_or(owner);
+    if owner.contains('/') { owner.to_owned() } else { format!("packages/{}", owner.replace([':', ' '], "-")) }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use diag::{Diagnostic, Reported, Source, Span, Spanned, codes};
+use diag::{Diagnostic, Reported, Source, Span, codes};
 use oci::{Digest, Platform};
-use recipe::{Base, BaseParent, DebianRequest, Language, Lock, TargetName};
+use recipe::{Base, BaseParent, DebianRequest, Lock, TargetName};
 use serde_json::{Value, json};
 
 use crate::bases::locked_chain;
-use crate::init::{INIT_BASE, INIT_TARGET_BASE};
-use crate::{BaseImages, DebianLayers, ImagePlace, LockedBase, LockedRecipe, PlanError, requests};
+use crate::{Ground, ImagePlace, LockedBase, LockedRecipe, PlanError, requests};
 
 /// An image somebody names in place of what the lock has.
 pub type GivenImage = (Digest, ImagePlace);
@@ -17,10 +16,8 @@ pub type GivenImage = (Digest, ImagePlace);
 /// What a plan stands on, all of it out of registries or the hands of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    /// The bases' images.
-    pub images: BaseImages,
-    /// The images of recipes' own packages.
-    pub layers: DebianLayers,
+    /// The images.
+    pub ground: Ground,
     /// Where they are.
     pub places: BTreeMap<Digest, ImagePlace>,
 }
@@ -92,7 +89,7 @@ impl LockedBase<'_> {
         };
         let packages = requests::base_request(base, below, self.platform);
         let unpacked = base.unpack.iter().filter_map(|unpack| {
-            let pinned = self.npm(unpack, &base.source)?;
+            let pinned = self.release(unpack, &base.source)?;
             let files = unpack.files.iter().map(|file| json!([file.from.value, file.to.value.as_str()]));
             Some(json!({ "archive": pinned.sha256.to_string(), "files": files.collect::<Vec<_>>() }))
         });
@@ -126,17 +123,8 @@ impl<'a> LockedRecipe<'a> {
     /// # Errors
     /// Unknown or circular bases.
     pub fn stands_on(&self, build: Platform, target: Platform) -> Result<Vec<(LockedBase<'a>, Span)>, PlanError> {
-        let own = &self.recipe.image.base;
-        let builds_on_it = match &self.recipe.build.language.value {
-            Language::Node { .. } => Some((own.clone(), build)),
-            Language::Custom => None,
-        };
-        let init = |name: &str| Spanned::new(name.parse().expect("a name"), own.span);
-        let cross = (build != target).then(|| (init(INIT_TARGET_BASE), target));
-        let named = crate::custom::bases_of(self.recipe, &self.tier).into_iter().map(|base| (base, build));
         let mut bases: Vec<(LockedBase<'a>, Span)> = Vec::new();
-        let asked = [(own.clone(), target), (init(INIT_BASE), build)].into_iter().chain(cross);
-        for (name, platform) in asked.chain(builds_on_it).chain(named) {
+        for (name, platform) in self.named_bases(build, target) {
             let chain = locked_chain(self.project, &name, &self.recipe.source, platform, self.lock)?;
             let base = chain.into_iter().next_back().expect("a chain holds at least the base asked for");
             if !bases.iter().any(|(known, _)| known.base.name == base.base.name && known.platform == platform) {
@@ -146,8 +134,7 @@ impl<'a> LockedRecipe<'a> {
         Ok(bases)
     }
 
-    /// The layers of packages of the recipe's own and of the profiles under the image: what each is made of. Sets that
-    /// added nothing have none.
+    /// The layers of Debian packages the image needs: what each is made of. Sets that added nothing have none.
     #[must_use]
     pub fn packages_inputs(&self, platform: Platform) -> Vec<(DebianRequest, Digest)> {
         let inputs = |request: DebianRequest| {
@@ -155,7 +142,7 @@ impl<'a> LockedRecipe<'a> {
             let inputs = digest(&set_inputs(self.lock, &request));
             Some((request, inputs))
         };
-        self.packages(platform).into_iter().filter_map(inputs).collect()
+        self.package_layers(platform).into_iter().filter_map(inputs).collect()
     }
 
     /// What a plan for `target` on `build` stands on, out of what is given and what the lock has as published.
@@ -190,20 +177,25 @@ impl<'a> LockedRecipe<'a> {
             });
             None
         };
-        let mut images = BaseImages::new();
+        let mut ground = Ground::default();
         for (base, span) in self.stands_on(build, target)? {
             if let Some(digest) = find(&requests::owner(base.base), base.platform, base.inputs(), span) {
-                images.insert((base.base.name.value.clone(), base.platform), digest);
+                ground.images.insert((base.base.name.value.clone(), base.platform), digest);
             }
         }
-        let mut layers = DebianLayers::new();
         for (request, inputs) in self.packages_inputs(target) {
             if let Some(digest) = find(&request.owner, target, inputs, request.place.1) {
-                layers.insert((request.owner, target), digest);
+                ground.layers.insert((request.owner, target), digest);
+            }
+        }
+        for set in self.archives() {
+            let inputs = set.digest();
+            if let Some(digest) = find(&set.owner(), target, inputs, self.recipe.origin.span) {
+                ground.archives.insert(inputs, digest);
             }
         }
         match missing.as_slice() {
-            [] => Ok(Published { images, layers, ..published }),
+            [] => Ok(Published { ground, ..published }),
             [_, ..] => Err(PublishedError::Missing(missing)),
         }
     }

@@ -1,12 +1,10 @@
 //! What a recipe and its bases ask of the outside world.
 
 use oci::Platform;
-use recipe::{
-    Base, DebianRequest, Language, Name, NpmRequest, NpmRequirement, Profile, Recipe, RecipeError, SourceSpec, Tier,
-};
+use recipe::{Base, DebianRequest, GitRequest, Language, Name, Profile, Recipe, RecipeError, ReleaseRequest, Tier};
 
 use crate::init::{INIT_BASE, INIT_TARGET_BASE};
-use crate::{PlanError, Project};
+use crate::{PlanError, Project, language, source};
 
 /// What owners of bases' Debian sets begin with.
 pub const DEBIAN_OWNER_BASE: &str = "base/";
@@ -14,8 +12,10 @@ pub const DEBIAN_OWNER_BASE: &str = "base/";
 /// Every request, each once. The same on every machine: all platforms of the recipe are asked for, whichever is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// npm packages.
-    pub npm: Vec<NpmRequest>,
+    /// Releases of languages' registries.
+    pub releases: Vec<ReleaseRequest>,
+    /// Commits of git repositories.
+    pub commits: Vec<GitRequest>,
     /// Sets of Debian packages; a set comes after the one it lies on.
     pub debian: Vec<DebianRequest>,
 }
@@ -30,28 +30,33 @@ impl Requests {
         let platforms: Vec<Platform> = recipe.platforms.iter().map(|platform| platform.value).collect();
         let chain = project.chain(&recipe.image.base, &recipe.source)?;
         crate::custom::check(recipe, project)?;
-        check_packages(recipe, &chain)?;
+        let profiles = recipe.profiles.iter().flat_map(|profile| &profile.packages);
+        check_packages(recipe, recipe.image.packages.iter().chain(profiles), &chain)?;
         requests.chain(&chain, &platforms);
         requests.packages(recipe, &chain, &platforms);
-        for base in recipe.tiers().flat_map(|tier| crate::custom::bases_of(recipe, &tier)) {
+        let named = |name: &str| diag::Spanned::new(name.parse().expect("a name"), recipe.image.base.span);
+        let init = [named(INIT_BASE), named(INIT_TARGET_BASE)];
+        let language = [language::toolchain(recipe), language::target_base(recipe)];
+        let tiers = recipe.tiers().flat_map(|tier| crate::custom::bases_of(recipe, &tier));
+        for base in tiers.chain(init).chain(language.into_iter().flatten()) {
             requests.chain(&project.chain(&base, &recipe.source)?, &platforms);
         }
-        for init in [INIT_BASE, INIT_TARGET_BASE] {
-            let init = diag::Spanned::new(init.parse().expect("a name"), recipe.image.base.span);
-            requests.chain(&project.chain(&init, &recipe.source)?, &platforms);
+        if let Some(toolchain) = language::toolchain(recipe) {
+            let chain = project.chain(&toolchain, &recipe.source)?;
+            check_packages(recipe, &recipe.build.packages, &chain)?;
+            let sets = platforms.iter().filter_map(|platform| build_request(recipe, &chain, *platform));
+            sets.for_each(|request| requests.debian(request));
         }
-        if let SourceSpec::Npm { package, version } = &recipe.origin.value {
-            requests.npm(&package.value, &version.value, (recipe.source.clone(), version.span));
-        }
+        source::release_request(recipe).into_iter().for_each(|request| requests.release(request));
+        source::git_request(recipe).into_iter().for_each(|request| requests.commit(request));
         match &recipe.build.language.value {
-            Language::Node { .. } => {
-                let (tool, base) = crate::node::pnpm(recipe, &chain)?;
+            Language::Node(_) => {
+                let (tool, base) = language::pnpm(recipe, &chain)?;
                 for platform in &platforms {
-                    let package = tool.package_for(platform.architecture);
-                    requests.npm(&package, &tool.version.value, (base.source.clone(), tool.version.span));
+                    requests.release(tool.archive.request(platform.architecture, &base.source));
                 }
             }
-            Language::Custom => {}
+            Language::Rust(_) | Language::Go(_) | Language::Custom => {}
         }
         Ok(requests)
     }
@@ -68,10 +73,19 @@ impl Requests {
         Ok(requests)
     }
 
-    fn npm(&mut self, package: &str, requirement: &NpmRequirement, place: recipe::Place) {
-        let known = self.npm.iter().any(|known| known.package == package && known.requirement == *requirement);
-        if !known {
-            self.npm.push(NpmRequest { package: package.to_owned(), requirement: requirement.clone(), place });
+    fn release(&mut self, request: ReleaseRequest) {
+        let is_same = |known: &ReleaseRequest| {
+            (known.registry, &known.package, &known.requirement, known.architecture)
+                == (request.registry, &request.package, &request.requirement, request.architecture)
+        };
+        if !self.releases.iter().any(is_same) {
+            self.releases.push(request);
+        }
+    }
+
+    fn commit(&mut self, request: GitRequest) {
+        if !self.commits.iter().any(|known| known.url == request.url && known.reference == request.reference) {
+            self.commits.push(request);
         }
     }
 
@@ -82,8 +96,7 @@ impl Requests {
                     self.debian(request);
                 }
                 for unpack in &base.unpack {
-                    let package = unpack.package_for(platform.architecture);
-                    self.npm(&package, &unpack.version.value, (base.source.clone(), unpack.version.span));
+                    self.release(unpack.archive.request(platform.architecture, &base.source));
                 }
             }
         }
@@ -111,9 +124,8 @@ impl Requests {
 
     /// Adds what another recipe asks.
     pub fn merge(&mut self, other: Self) {
-        for request in other.npm {
-            self.npm(&request.package, &request.requirement, request.place);
-        }
+        other.releases.into_iter().for_each(|request| self.release(request));
+        other.commits.into_iter().for_each(|request| self.commit(request));
         other.debian.into_iter().for_each(|request| self.debian(request));
     }
 }
@@ -196,21 +208,43 @@ pub(crate) fn profile_request(
     })
 }
 
+/// The packages compiling needs, for the image's platform, on top of what the toolchain has for its own.
+pub(crate) fn build_request(recipe: &Recipe, toolchain: &[&Base], platform: Platform) -> Option<DebianRequest> {
+    let first = recipe.build.packages.first()?;
+    let set = toolchain.iter().rev().find_map(|base| base.debian.as_ref())?;
+    Some(DebianRequest {
+        owner: format!("{} build", recipe.name.value),
+        platform,
+        archive: set.archive.value.clone(),
+        suites: texts(&set.suites),
+        components: texts(&set.components),
+        keys: texts(&set.keys),
+        wanted: texts(&recipe.build.packages),
+        exclude: texts(&set.exclude),
+        // What the toolchain stands on: the toolchain itself is not there for a platform that only programs are for.
+        below: nearest(&toolchain[..toolchain.len() - 1]),
+        slim: set.slim,
+        place: (recipe.source.clone(), first.span),
+    })
+}
+
 /// Whether a set of this owner is a profile's.
 pub(crate) fn is_profile(owner: &str) -> bool {
     owner.contains(':')
 }
 
 /// Packages without a Debian base under them.
-fn check_packages(recipe: &Recipe, chain: &[&Base]) -> Result<(), RecipeError> {
-    let profiles = recipe.profiles.iter().flat_map(|profile| &profile.packages);
-    match recipe.image.packages.iter().chain(profiles).next() {
-        Some(first) if !chain.iter().any(|base| base.debian.is_some()) => Err(RecipeError::at(
-            diag::codes::recipe::BAD_VALUE,
-            &recipe.source,
-            first.span,
-            format!("base `{}` has no Debian archive to take packages from", recipe.image.base.value),
-        )),
+fn check_packages<'a>(
+    recipe: &Recipe,
+    packages: impl IntoIterator<Item = &'a diag::Spanned<String>>,
+    chain: &[&Base],
+) -> Result<(), RecipeError> {
+    match packages.into_iter().next() {
+        Some(first) if !chain.iter().any(|base| base.debian.is_some()) => {
+            let base = chain.last().map_or("", |base| base.name.value.as_str());
+            let message = format!("base `{base}` has no Debian archive to take packages from");
+            Err(RecipeError::at(diag::codes::recipe::BAD_VALUE, &recipe.source, first.span, message))
+        }
         _ => Ok(()),
     }
 }

@@ -79,6 +79,15 @@ pub enum From {
         /// Who asked for it.
         origin: Origin,
     },
+    /// A commit of a git repository, without its history.
+    Git {
+        /// The repository.
+        url: String,
+        /// The commit's id.
+        commit: String,
+        /// Who asked for it.
+        origin: Origin,
+    },
     /// An image in a registry, by digest.
     Image {
         /// The image.

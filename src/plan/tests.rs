@@ -2,11 +2,11 @@
 
 use diag::{Reported, Source};
 use oci::{Digest, Platform};
-use recipe::{Base, Lock, LockedDebian, LockedNpm, LockedPackage, PublishedImage, Recipe, Tier};
+use recipe::{Base, Lock, LockedDebian, LockedPackage, LockedRelease, PublishedImage, Recipe, Tier};
 
 use crate::{
-    BaseImages, Build, ContextPlace, DebianLayers, Epoch, ImagePlace, LockedRecipe, Places, Plan, Project,
-    PublishedError, Requests, describe,
+    ArchiveSet, Build, ContextPlace, Epoch, Ground, ImagePlace, LockedRecipe, Places, Plan, Project, PublishedError,
+    Requests, describe,
 };
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
@@ -29,14 +29,16 @@ fn recipe(text: &str) -> Recipe {
 /// Answers every request with something that depends on nothing but the request.
 fn answer(requests: &Requests) -> Lock {
     let mut lock = Lock::default();
-    for request in &requests.npm {
-        lock.put_npm(LockedNpm {
+    for request in &requests.releases {
+        lock.put_release(LockedRelease {
+            registry: request.registry,
+            architecture: request.architecture,
             package: request.package.clone(),
             requirement: request.requirement.to_string(),
             version: request.requirement.to_string(),
             published: 1_790_000_000,
             url: format!("https://registry.invalid/{}.tgz", request.package.replace('/', "-")),
-            integrity: "sha512-".to_owned(),
+            integrity: None,
             sha256: Digest::of(&request.package),
             size: 1,
         });
@@ -82,17 +84,20 @@ pub(crate) fn plan_tier(recipe: &Recipe, tier: &Tier, target: Platform) -> Resul
     let locked = LockedRecipe::new(recipe, &project, &lock, vec!["target".to_owned()])?;
     let locked = locked.at(tier, Some(DEFAULT))?;
     let build = Platform::LINUX_AMD64;
-    let layers: DebianLayers = requests
+    let layers = requests
         .debian
         .iter()
         .map(|request| ((request.owner.clone(), request.platform), Digest::of(format!("{request}"))))
         .collect();
-    let mut images = BaseImages::new();
+    let mut ground = Ground { layers, ..Ground::default() };
+    let sets = |sets: Vec<ArchiveSet>| sets.into_iter().map(|set| (set.digest(), Digest::of(set.name)));
+    ground.archives.extend(sets(locked.archives()));
     for base in locked.bases(build, target)? {
-        let digest = base.plan(&images, &layers).lower().definition.digest();
-        images.insert((base.base.name.value.clone(), base.platform), digest);
+        ground.archives.extend(sets(base.archives()));
+        let digest = base.plan(&ground).lower().definition.digest();
+        ground.images.insert((base.base.name.value.clone(), base.platform), digest);
     }
-    Plan::image(&locked, &images, &layers, Build { build, target, epoch: locked.epoch() })
+    Plan::image(&locked, &ground, Build { build, target, epoch: locked.epoch() })
 }
 
 const CUSTOM: &str = r#"
@@ -175,7 +180,7 @@ fn a_lock_that_does_not_answer_is_named() {
     let error = LockedRecipe::new(&changed, &project, &lock, Vec::new()).expect_err("jq is not locked").diagnostic();
     assert_eq!(error.code, diag::codes::lock::STALE);
     assert_eq!(error.labels[0].text, "packages added: jq; removed: curl");
-    lock.retain(&requests.npm, &[], &[]);
+    lock.retain(&requests.releases, &[], &[], &[]);
     assert!(LockedRecipe::new(&recipe, &project, &lock, Vec::new()).is_err());
 }
 
@@ -214,7 +219,7 @@ fn a_daemon_takes_bases_from_registries_and_files_from_its_client() {
     };
     let published = locked.published(build, target, &given).expect("all is published");
     let build = Build { build, target, epoch: locked.epoch() };
-    let plan = Plan::image(&locked, &published.images, &published.layers, build).expect("plans");
+    let plan = Plan::image(&locked, &published.ground, build).expect("plans");
     let local = llb::LocalSource { session: Some("session".into()), ..llb::LocalSource::new("dockerfile") };
     let tree =
         ContextPlace::Tree { source: Box::new(llb::SourceOp::Local(local)), directory: "runtimes/openclaw".to_owned() };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use diag::{Source, Spanned};
 use oci::{Architecture, Reference};
 
-use crate::{ContainerPath, Name, NpmRequirement};
+use crate::{ContainerPath, Name, Registry, ReleaseRequest, Requirement};
 
 /// One base, as `base/NAME.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Base {
     pub parent: Spanned<BaseParent>,
     /// The Debian packages it adds.
     pub debian: Option<DebianSet>,
-    /// What it takes from npm archives.
+    /// What it takes from registries' archives.
     pub unpack: Vec<Unpack>,
     /// Tools that builds on this base may use, which do not go into images.
     pub tools: BTreeMap<Name, Tool>,
@@ -58,23 +58,42 @@ pub struct DebianSet {
     pub slim: bool,
 }
 
-/// Files taken from an npm archive.
+/// An archive of a language's registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unpack {
-    /// The package; `{arch}` stands for npm's name of the target architecture.
+pub struct RegistryArchive {
+    /// Whose.
+    pub registry: Registry,
+    /// The package; `{arch}` stands for the registry's name of the architecture.
     pub package: Spanned<String>,
-    /// Its version.
-    pub version: Spanned<NpmRequirement>,
-    /// What is taken, and where to.
-    pub files: Vec<PlacedFile>,
+    /// Its version; `{arch}` likewise.
+    pub version: Spanned<Requirement>,
 }
 
-impl Unpack {
-    /// The package's name for one architecture.
+impl RegistryArchive {
+    /// What is asked for one architecture by the base in `source`.
     #[must_use]
-    pub fn package_for(&self, architecture: Architecture) -> String {
-        self.package.value.replace("{arch}", architecture.node())
+    pub fn request(&self, architecture: Architecture, source: &Source) -> ReleaseRequest {
+        let arch = match self.registry {
+            Registry::Npm => architecture.node(),
+            Registry::Crates | Registry::Go | Registry::PyPi => architecture.as_str(),
+        };
+        ReleaseRequest {
+            registry: self.registry,
+            package: self.package.value.replace("{arch}", arch),
+            requirement: self.version.value.replace("{arch}", arch),
+            architecture: (self.registry == Registry::PyPi).then_some(architecture),
+            place: (source.clone(), self.version.span),
+        }
     }
+}
+
+/// Files taken from a registry's archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpack {
+    /// The archive.
+    pub archive: RegistryArchive,
+    /// What is taken, and where to.
+    pub files: Vec<PlacedFile>,
 }
 
 /// One file or directory taken from an archive.
@@ -86,21 +105,11 @@ pub struct PlacedFile {
     pub to: Spanned<ContainerPath>,
 }
 
-/// A build tool that is an npm package.
+/// A build tool out of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// The package; `{arch}` stands for npm's name of the architecture that builds.
-    pub package: Spanned<String>,
-    /// Its version.
-    pub version: Spanned<NpmRequirement>,
+    /// The archive.
+    pub archive: RegistryArchive,
     /// The program's path in the archive.
     pub program: Spanned<String>,
-}
-
-impl Tool {
-    /// The package's name for one architecture.
-    #[must_use]
-    pub fn package_for(&self, architecture: Architecture) -> String {
-        self.package.value.replace("{arch}", architecture.node())
-    }
 }

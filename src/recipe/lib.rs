@@ -6,31 +6,38 @@
 mod base;
 mod contract;
 mod error;
+mod language;
 mod lock;
 mod lock_text;
 mod name;
 mod parse_base;
+mod parse_build;
 mod parse_image;
 mod parse_process;
 mod parse_recipe;
+mod parse_source;
 mod parse_tier;
 mod reader;
 mod recipe;
 mod request;
+mod source;
 mod tier;
 
-pub use base::{Base, BaseParent, DebianSet, PlacedFile, Tool, Unpack};
+pub use base::{Base, BaseParent, DebianSet, PlacedFile, RegistryArchive, Tool, Unpack};
 pub use contract::{Contract, ContractPoint};
 pub use error::{RecipeError, Result};
+pub use language::{Build, Go, Language, Node, Place as PlacedSource, Rust, SourceCopy};
 pub use lock::{
-    LOCK_VERSION, Lock, LockError, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, PublishedImage, Stale,
+    LOCK_VERSION, Lock, LockError, LockedCommit, LockedDebian, LockedDependencies, LockedPackage, LockedRelease,
+    PublishedImage, Stale,
 };
-pub use name::{BadName, ContainerPath, Name, NpmRequirement};
+pub use name::{BadName, ContainerPath, Name, Requirement};
 pub use recipe::{
-    Build, Config, ConfigFormat, Health, HealthProbe, Image, ImageCopy, Language, Override, OverrideType, Recipe,
-    ShippedFile, SourceSpec, Stage, StageFrom, StageStep, StepKind, User,
+    Config, ConfigFormat, Health, HealthProbe, Image, ImageCopy, Override, OverrideType, Recipe, ShippedFile, Stage,
+    StageFrom, StageStep, StepKind, User,
 };
-pub use request::{DebianRequest, NpmRequest, Place};
+pub use request::{DebianRequest, GitRequest, Place, Registry, ReleaseRequest};
+pub use source::{GitReference, SourceSpec};
 pub use tier::{
     Additions, Agent, Member, MemberKeys, Naming, Process, Profile, Ready, Restart, Roster, Setting, TargetName, Tier,
 };

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use diag::{Diagnostic, Reported, Source, Span, codes};
-use oci::{Digest, Platform, Reference};
+use oci::{Architecture, Digest, Platform, Reference};
 use serde::Deserialize;
 
-use crate::{DebianRequest, Name, NpmRequest};
+use crate::{DebianRequest, GitRequest, Name, Registry, ReleaseRequest};
 
 /// The lock format this version reads and writes.
 pub const LOCK_VERSION: u64 = 1;
@@ -14,32 +14,61 @@ pub const LOCK_VERSION: u64 = 1;
 /// Every pinned input. Spec: ARCHITECTURE §5.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
-    pub(crate) npm: BTreeMap<(String, String), LockedNpm>,
+    pub(crate) releases: BTreeMap<ReleaseKey, LockedRelease>,
+    pub(crate) git: BTreeMap<(String, String), LockedCommit>,
     pub(crate) debian: BTreeMap<(String, Platform), LockedDebian>,
     pub(crate) dependencies: BTreeMap<String, LockedDependencies>,
     pub(crate) published: BTreeMap<(String, Platform), PublishedImage>,
 }
 
-/// One npm package, pinned.
+/// Registry, package, requirement and architecture.
+pub(crate) type ReleaseKey = (Registry, String, String, Option<Architecture>);
+
+/// One release of a package, pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedNpm {
+pub struct LockedRelease {
+    /// Whose it is.
+    #[serde(deserialize_with = "parsed")]
+    pub registry: Registry,
     /// The package.
     pub package: String,
     /// What was asked for.
     pub requirement: String,
+    /// For what, where a release has an archive for each architecture.
+    #[serde(default, deserialize_with = "architecture")]
+    pub architecture: Option<Architecture>,
     /// What was chosen.
     pub version: String,
     /// When it was published, seconds since 1970.
     pub published: i64,
     /// Where the archive lies.
     pub url: String,
-    /// The registry's own checksum of it, `sha512-…`.
-    pub integrity: String,
+    /// The registry's own checksum of it where that is not its SHA-256: `sha512-…` of npm, `h1:…` of Go.
+    #[serde(default)]
+    pub integrity: Option<String>,
     /// The archive's digest.
     pub sha256: Digest,
     /// Its length in bytes.
     pub size: u64,
+}
+
+/// One commit of a git repository, pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedCommit {
+    /// The repository.
+    pub url: String,
+    /// What was asked for: `tag v1.0`, `branch main` or `rev …`.
+    pub reference: String,
+    /// The commit's id: 40 or 64 lower-case hexadecimal digits.
+    #[serde(deserialize_with = "object_id")]
+    pub commit: String,
+    /// The id of its tree.
+    #[serde(deserialize_with = "object_id")]
+    pub tree: String,
+    /// When it was made, seconds since 1970.
+    pub committed: i64,
 }
 
 /// A set of Debian packages, pinned.
@@ -125,7 +154,9 @@ pub struct PublishedImage {
 struct Text {
     version: u64,
     #[serde(default)]
-    npm: Vec<LockedNpm>,
+    release: Vec<LockedRelease>,
+    #[serde(default)]
+    git: Vec<LockedCommit>,
     #[serde(default)]
     debian: Vec<LockedDebian>,
     #[serde(default)]
@@ -213,7 +244,8 @@ impl Lock {
             return Err(LockError::Newer { found: text.version, source: source.clone() });
         }
         let mut lock = Self::default();
-        text.npm.into_iter().for_each(|entry| lock.put_npm(entry));
+        text.release.into_iter().for_each(|entry| lock.put_release(entry));
+        text.git.into_iter().for_each(|entry| lock.put_commit(entry));
         text.debian.into_iter().for_each(|entry| lock.put_debian(entry));
         text.dependencies.into_iter().for_each(|entry| lock.put_dependencies(entry));
         text.published.into_iter().for_each(|entry| lock.put_published(entry));
@@ -221,8 +253,14 @@ impl Lock {
     }
 
     /// Records an answer.
-    pub fn put_npm(&mut self, entry: LockedNpm) {
-        self.npm.insert((entry.package.clone(), entry.requirement.clone()), entry);
+    pub fn put_release(&mut self, entry: LockedRelease) {
+        let key = (entry.registry, entry.package.clone(), entry.requirement.clone(), entry.architecture);
+        self.releases.insert(key, entry);
+    }
+
+    /// Records an answer.
+    pub fn put_commit(&mut self, entry: LockedCommit) {
+        self.git.insert((entry.url.clone(), entry.reference.clone()), entry);
     }
 
     /// Records an answer.
@@ -240,24 +278,32 @@ impl Lock {
         self.published.insert((entry.owner.clone(), entry.platform), entry);
     }
 
-    /// The answer to a request for an npm package.
+    /// The answer to a request for a release.
     ///
     /// # Errors
     /// [`Stale`] when there is none.
-    pub fn npm(&self, request: &NpmRequest) -> Result<&LockedNpm, Stale> {
-        let key = (request.package.clone(), request.requirement.as_str().to_owned());
-        self.npm.get(&key).ok_or_else(|| {
-            let others: Vec<&str> = self
-                .npm
-                .values()
-                .filter(|entry| entry.package == request.package)
-                .map(|entry| &*entry.requirement)
-                .collect();
-            let reason = if others.is_empty() {
-                "not locked yet".to_owned()
-            } else {
-                format!("the lock answers `{}`, this asks for `{}`", others.join("`, `"), request.requirement)
+    pub fn release(&self, request: &ReleaseRequest) -> Result<&LockedRelease, Stale> {
+        self.releases.get(&release_key(request)).ok_or_else(|| {
+            let same = |entry: &&LockedRelease| {
+                entry.registry == request.registry
+                    && entry.package == request.package
+                    && entry.architecture == request.architecture
             };
+            let others = self.releases.values().filter(same).map(|entry| &*entry.requirement);
+            let reason = not_this(&others.collect::<Vec<_>>(), &request.requirement.to_string());
+            Stale { request: request.to_string(), reason, place: request.place.clone() }
+        })
+    }
+
+    /// The answer to a request for a commit.
+    ///
+    /// # Errors
+    /// [`Stale`] when there is none.
+    pub fn commit(&self, request: &GitRequest) -> Result<&LockedCommit, Stale> {
+        let reference = request.reference.to_string();
+        self.git.get(&(request.url.clone(), reference.clone())).ok_or_else(|| {
+            let others = self.git.values().filter(|entry| entry.url == request.url).map(|entry| &*entry.reference);
+            let reason = not_this(&others.collect::<Vec<_>>(), &reference);
             Stale { request: request.to_string(), reason, place: request.place.clone() }
         })
     }
@@ -322,15 +368,34 @@ impl Lock {
         self.published.retain(|(owner, _), _| keep(owner));
     }
 
-    /// Forgets every answer nobody of `npm`, `debian` and `targets` asks for.
-    pub fn retain(&mut self, npm: &[NpmRequest], debian: &[DebianRequest], targets: &[Name]) {
-        self.npm.retain(|(package, requirement), _| {
-            npm.iter().any(|request| request.package == *package && request.requirement.as_str() == requirement)
+    /// Forgets every answer nobody asks for any more.
+    pub fn retain(
+        &mut self,
+        releases: &[ReleaseRequest],
+        commits: &[GitRequest],
+        debian: &[DebianRequest],
+        targets: &[Name],
+    ) {
+        self.releases.retain(|key, _| releases.iter().any(|request| release_key(request) == *key));
+        self.git.retain(|(url, reference), _| {
+            commits.iter().any(|request| request.url == *url && request.reference.to_string() == *reference)
         });
         self.debian.retain(|(owner, platform), _| {
             debian.iter().any(|request| request.owner == *owner && request.platform == *platform)
         });
         self.dependencies.retain(|target, _| targets.iter().any(|name| name.as_str() == target));
+    }
+}
+
+fn release_key(request: &ReleaseRequest) -> ReleaseKey {
+    (request.registry, request.package.clone(), request.requirement.as_str().to_owned(), request.architecture)
+}
+
+fn not_this(others: &[&str], asked: &str) -> String {
+    if others.is_empty() {
+        "not locked yet".to_owned()
+    } else {
+        format!("the lock answers `{}`, this asks for `{asked}`", others.join("`, `"))
     }
 }
 
@@ -349,5 +414,23 @@ fn reference<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Refere
 }
 
 fn platform<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
+    parsed(deserializer)
+}
+
+fn object_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_whole = matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_whole { Ok(text) } else { Err(serde::de::Error::custom(format!("`{text}` is not a whole object id"))) }
+}
+
+fn architecture<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Architecture>, D::Error> {
+    parsed(deserializer).map(Some)
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }

@@ -8,16 +8,30 @@ impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Written by clawbuild. Commit it; `clawbuild lock --update` refreshes it.")?;
         writeln!(f, "version = {LOCK_VERSION}")?;
-        for entry in self.npm.values() {
-            writeln!(f, "\n[[npm]]")?;
+        for entry in self.releases.values() {
+            writeln!(f, "\n[[release]]")?;
+            writeln!(f, "registry = \"{}\"", entry.registry.as_str())?;
             writeln!(f, "package = {}", quoted(&entry.package))?;
             writeln!(f, "requirement = {}", quoted(&entry.requirement))?;
+            if let Some(architecture) = entry.architecture {
+                writeln!(f, "architecture = \"{architecture}\"")?;
+            }
             writeln!(f, "version = {}", quoted(&entry.version))?;
             writeln!(f, "published = {}", entry.published)?;
             writeln!(f, "url = {}", quoted(&entry.url))?;
-            writeln!(f, "integrity = {}", quoted(&entry.integrity))?;
+            if let Some(integrity) = &entry.integrity {
+                writeln!(f, "integrity = {}", quoted(integrity))?;
+            }
             writeln!(f, "sha256 = \"{}\"", entry.sha256)?;
             writeln!(f, "size = {}", entry.size)?;
+        }
+        for entry in self.git.values() {
+            writeln!(f, "\n[[git]]")?;
+            writeln!(f, "url = {}", quoted(&entry.url))?;
+            writeln!(f, "reference = {}", quoted(&entry.reference))?;
+            writeln!(f, "commit = {}", quoted(&entry.commit))?;
+            writeln!(f, "tree = {}", quoted(&entry.tree))?;
+            writeln!(f, "committed = {}", entry.committed)?;
         }
         for entry in self.debian.values() {
             writeln!(f, "\n[[debian]]")?;
@@ -93,17 +107,19 @@ mod tests {
     use diag::Source;
     use oci::{Digest, Platform};
 
-    use crate::{Lock, LockedDebian, LockedDependencies, LockedNpm, LockedPackage, PublishedImage};
+    use crate::{Lock, LockedDebian, LockedDependencies, LockedPackage, LockedRelease, PublishedImage};
 
     fn lock() -> Lock {
         let mut lock = Lock::default();
-        lock.put_npm(LockedNpm {
+        lock.put_release(LockedRelease {
+            registry: crate::Registry::Npm,
+            architecture: None,
             package: "@scope/odd\"name\\".into(),
             requirement: ">=1 <2".into(),
             version: "1.2.3".into(),
             published: 1_700_000_000,
             url: "https://example.invalid/x.tgz".into(),
-            integrity: "sha512-AA==".into(),
+            integrity: Some("sha512-AA==".into()),
             sha256: Digest::of(b"npm"),
             size: 7,
         });

@@ -91,11 +91,11 @@ impl fmt::Display for ContainerPath {
     }
 }
 
-/// A version or range in npm's own words, kept as written: npm's grammar is the resolver's business.
+/// A version or range in its registry's own words, kept as written: the grammar is the resolver's business.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NpmRequirement(String);
+pub struct Requirement(String);
 
-impl NpmRequirement {
+impl Requirement {
     /// The requirement as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -103,16 +103,23 @@ impl NpmRequirement {
     }
 }
 
-impl FromStr for NpmRequirement {
+impl Requirement {
+    /// The requirement with every `from` as `to`, which holds nothing but letters and digits.
+    pub(crate) fn replace(&self, from: &str, to: &str) -> Self {
+        Self(self.0.replace(from, to))
+    }
+}
+
+impl FromStr for Requirement {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let good = !text.trim().is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-        if good { Ok(Self(text.to_owned())) } else { Err(BadName(format!("`{text}` is not an npm version or range"))) }
+        if good { Ok(Self(text.to_owned())) } else { Err(BadName(format!("`{text}` is not a version or range"))) }
     }
 }
 
-impl fmt::Display for NpmRequirement {
+impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

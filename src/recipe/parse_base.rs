@@ -6,7 +6,7 @@ use diag::{Source, Spanned, codes};
 
 use crate::parse_recipe::schema;
 use crate::reader::{Table, document};
-use crate::{Base, BaseParent, DebianSet, PlacedFile, RecipeError, Result, Tool, Unpack};
+use crate::{Base, BaseParent, DebianSet, PlacedFile, RecipeError, Registry, RegistryArchive, Result, Tool, Unpack};
 
 impl Base {
     /// Parses a base.
@@ -34,11 +34,7 @@ impl Base {
                     RecipeError::at(codes::recipe::BAD_VALUE, source, name.span, error.to_string())
                 })?;
                 let table = value.table()?;
-                let tool = Tool {
-                    package: table.need("npm")?.text()?,
-                    version: table.need("version")?.parse()?,
-                    program: table.need("program")?.text()?,
-                };
+                let tool = Tool { archive: archive(&table)?, program: table.need("program")?.text()? };
                 tools.insert(key, tool);
                 table.finish()?;
             }
@@ -116,7 +112,23 @@ fn unpack(table: &Table<'_>) -> Result<Unpack> {
             Ok(file)
         })
         .collect::<Result<_>>()?;
-    let unpack = Unpack { package: table.need("npm")?.text()?, version: table.need("version")?.parse()?, files };
+    let unpack = Unpack { archive: archive(table)?, files };
     table.known()?;
     Ok(unpack)
+}
+
+fn archive(table: &Table<'_>) -> Result<RegistryArchive> {
+    let named = [("npm", Registry::Npm), ("go", Registry::Go), ("pypi", Registry::PyPi)];
+    let mut given = named.into_iter().filter_map(|(key, registry)| Some((registry, table.get(key)?)));
+    let Some((registry, package)) = given.next() else {
+        // Asking for one of them tells a misspelt key from a missing one.
+        return Err(match table.need("npm") {
+            Err(error) => error,
+            Ok(value) => value.bad("names no package"),
+        });
+    };
+    if let Some((_, other)) = given.next() {
+        return Err(other.bad("an archive is of one registry: `npm`, `go` or `pypi`"));
+    }
+    Ok(RegistryArchive { registry, package: package.text()?, version: table.need("version")?.parse()? })
 }

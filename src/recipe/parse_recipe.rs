@@ -7,8 +7,8 @@ use diag::{Source, Spanned, codes};
 
 use crate::reader::{Table, Value, document};
 use crate::{
-    Build, Config, ConfigFormat, ContainerPath, Contract, Health, HealthProbe, Language, Override, OverrideType,
-    Recipe, RecipeError, Result, SourceSpec, Stage, StageFrom, StageStep, StepKind, parse_image, parse_tier,
+    Config, ConfigFormat, ContainerPath, Contract, Health, HealthProbe, Override, OverrideType, Recipe, RecipeError,
+    Result, Stage, StageFrom, StageStep, StepKind, parse_build, parse_image, parse_source, parse_tier,
 };
 
 impl Recipe {
@@ -26,8 +26,8 @@ impl Recipe {
         let license = runtime.need("license")?.text()?;
         let homepage = runtime.get("homepage").map(|value| value.text()).transpose()?.map(|text| text.value);
         runtime.finish()?;
-        let origin = origin(source, &root.need("source")?)?;
-        let build = build(&root.need("build")?.table()?)?;
+        let origin = parse_source::origin(source, &root.need("source")?)?;
+        let build = parse_build::build(&root.need("build")?.table()?)?;
         let stages = match root.table("stages")? {
             Some(table) => {
                 table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?
@@ -122,80 +122,6 @@ pub(crate) fn schema(root: &Table<'_>, source: &Source) -> Result<()> {
             value.span(),
             format!("schema {other} is not known, only 1"),
         )),
-    }
-}
-
-fn origin(source: &Source, value: &Value<'_>) -> Result<Spanned<SourceSpec>> {
-    let table = value.table()?;
-    let npm = table.get("npm");
-    let path = table.get("path");
-    let version = table.get("version");
-    let spec = match (npm, path) {
-        (Some(npm), None) => SourceSpec::Npm {
-            package: npm.text()?,
-            version: version.map_or_else(|| table.need("version"), Ok)?.parse()?,
-        },
-        (None, Some(path)) => {
-            SourceSpec::Path { path: path.text()?, version: version.map(|version| version.text()).transpose()? }
-        }
-        (Some(_), Some(path)) => return Err(path.bad("a recipe has one source: `npm` or `path`, not both")),
-        (None, None) => {
-            // A misspelt kind is a better message than a missing one.
-            table.finish()?;
-            return Err(RecipeError::at(
-                codes::recipe::MISSING_KEY,
-                source,
-                value.span(),
-                "`[source]` names no source",
-            )
-            .mark("one of `npm` or `path` belongs here"));
-        }
-    };
-    table.finish()?;
-    Ok(Spanned::new(spec, value.span()))
-}
-
-fn build(table: &Table<'_>) -> Result<Build> {
-    #[derive(Clone, Copy)]
-    enum Word {
-        Node,
-        Custom,
-    }
-    let language = table.need("language")?.choice(&[("node", Word::Node), ("custom", Word::Custom)])?;
-    let requires = match table.table("requires")? {
-        Some(table) => table
-            .entries()
-            .into_iter()
-            .map(|(tool, value)| Ok((tool.value.to_owned(), requirement(&value)?)))
-            .collect::<Result<_>>()?,
-        None => BTreeMap::new(),
-    };
-    let strings = |key| table.get(key).map_or(Ok(Vec::new()), |value| value.strings());
-    let kind = match language.value {
-        Word::Node => Language::Node {
-            scripts: strings("scripts")?,
-            without_scripts: strings("without_scripts")?,
-            skip: strings("skip")?,
-            run: strings("run")?,
-            omit: strings("omit")?,
-            prefix: match table.get("prefix") {
-                Some(value) => value.parse()?.value,
-                None => "/app".parse().expect("a normal path"),
-            },
-        },
-        Word::Custom => Language::Custom,
-    };
-    // `finish` takes the table; the keys above were asked of the same one.
-    table.known()?;
-    Ok(Build { language: Spanned::new(kind, language.span), requires })
-}
-
-/// A version requirement in Cargo's grammar, such as `>=24.16, <25`.
-fn requirement(value: &Value<'_>) -> Result<Spanned<String>> {
-    let text = value.text()?;
-    match semver::VersionReq::parse(&text.value) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(value.bad(format!("`{}` is not a version requirement: {error}", text.value))),
     }
 }
 
@@ -298,7 +224,7 @@ pub(crate) fn variables(table: &Table<'_>, key: &'static str) -> Result<BTreeMap
         .collect()
 }
 
-fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
+pub(crate) fn check_variable(name: &str, value: &Value<'_>) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if good {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use diag::{Source, Spanned};
 use oci::{Platform, Reference, Repository};
 
-use crate::{Agent, ContainerPath, Contract, MemberKeys, Name, Naming, NpmRequirement, Process, Profile};
+use crate::{Agent, Build, ContainerPath, Contract, MemberKeys, Name, Naming, Process, Profile, SourceSpec};
 
 /// One runtime, as its `recipe.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,56 +41,6 @@ pub struct Recipe {
     pub profiles: Vec<Profile>,
     /// Agents: the recipe's in the order written, then those of files of their own.
     pub agents: Vec<Agent>,
-}
-
-/// Where the program comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceSpec {
-    /// A package of the npm registry.
-    Npm {
-        /// The package's name.
-        package: Spanned<String>,
-        /// Which version.
-        version: Spanned<NpmRequirement>,
-    },
-    /// A directory, relative to the recipe's own.
-    Path {
-        /// The directory.
-        path: Spanned<String>,
-        /// The version to tag the image with.
-        version: Option<Spanned<String>>,
-    },
-}
-
-/// How the program is built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Build {
-    /// The language, which decides the stages.
-    pub language: Spanned<Language>,
-    /// Versions of tools the base must bring, by tool.
-    pub requires: BTreeMap<String, Spanned<String>>,
-}
-
-/// A way to build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// Node.js with pnpm.
-    Node {
-        /// Packages whose install scripts run.
-        scripts: Vec<Spanned<String>>,
-        /// Packages whose install scripts do not; one that is in neither list fails the build.
-        without_scripts: Vec<Spanned<String>>,
-        /// Optional dependencies that are not installed, as globs.
-        skip: Vec<Spanned<String>>,
-        /// `package.json` scripts to run after the install, for sources with a build step.
-        run: Vec<Spanned<String>>,
-        /// Paths below `node_modules` the image does without, as globs.
-        omit: Vec<Spanned<String>>,
-        /// Where the program goes in the image.
-        prefix: ContainerPath,
-    },
-    /// Only the stages the recipe writes out.
-    Custom,
 }
 
 /// A stage written out in the recipe.

@@ -10,6 +10,7 @@ pub mod image;
 mod integrity;
 pub mod npm;
 pub mod progress;
+pub mod release;
 
 pub use integrity::{Expect, Sha512, Sha512Error};
 pub use url::Url;

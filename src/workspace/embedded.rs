@@ -11,14 +11,10 @@ mod table {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 }
 
-pub(super) fn bytes(path: &str) -> Option<&'static [u8]> {
+/// An embedded file.
+pub(crate) fn bytes(path: &str) -> Option<&'static [u8]> {
     let index = table::FILES.binary_search_by_key(&path, |(name, _)| name).ok()?;
     Some(table::FILES[index].1)
-}
-
-/// The digest of an embedded file.
-pub(crate) fn digest(path: &str) -> Option<oci::Digest> {
-    bytes(path).map(oci::Digest::of)
 }
 
 pub(super) fn text(path: &str) -> Option<&'static str> {

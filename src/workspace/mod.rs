@@ -12,7 +12,7 @@ use plan::{LockedRecipe, Project};
 use recipe::{Base, Config, Lock, Recipe, Tier};
 use store::Store;
 
-pub(crate) use embedded::{digest as embedded_digest, files as embedded_files};
+pub(crate) use embedded::{bytes as embedded_bytes, files as embedded_files};
 pub use error::WorkspaceError;
 pub use target::Target;
 pub(crate) use target::tier_word;

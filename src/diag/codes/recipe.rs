@@ -29,4 +29,6 @@ codes! {
         "The package, version, directory or file the recipe names as its source does not exist where it was looked for. The message says where that was.";
     UNMET_TOOL = "recipe/unmet-requirement", User, "the base does not bring the tool version the recipe asks for",
         "`[build] requires` names tools and versions; the base under the image declares in `[provides]` what it brings. Choose another base, or move the version in `base/`.";
+    LOCK_FILE = "recipe/lock-file", User, "a language's lock file that cannot be used",
+        "The file in which the language's package manager pins dependencies, such as Cargo.lock, is not one, or pins something clawbuild cannot fetch by checksum. Write it anew with the package manager, and look at the entry the message shows.";
 }

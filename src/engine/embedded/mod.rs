@@ -24,10 +24,8 @@ mod unpack;
 mod workshop;
 
 pub use engine::Embedded;
-pub use source::GitError;
 pub use workshop::EmbeddedOptions;
 
-pub(crate) use source::redacted;
 pub(crate) use workshop::Workshop;
 
 /// What users call it.

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use diag::codes;
 use oci::Platform;
-use recipe::{Base, ContainerPath, Language, Name, RecipeError, SourceSpec, Tool};
+use recipe::{Base, ContainerPath, Name, Node, RecipeError, SourceSpec, Tool};
 
-use crate::bases::{archive_stage, npm_archive};
+use super::Workshop;
+use crate::archives::download;
+use crate::bases::archive_stage;
+use crate::source::{LockedSource, SourceTree};
 use crate::stage::{Stages, path};
 use crate::{
     Context, Copy, CopyFrom, FileAction, From, LockedRecipe, Mount, MountKind, Origin, PlanError, Run, Stage, StageId,
@@ -36,39 +39,30 @@ pub(crate) fn pnpm<'a>(recipe: &recipe::Recipe, chain: &[&'a Base]) -> Result<(&
     })
 }
 
-/// What a Node.js build leaves for the image.
-pub(crate) struct Built {
-    /// Steps that put it there, the dependencies first.
-    pub(crate) steps: Vec<Step>,
-}
-
 struct Parts<'a> {
+    shop: &'a Workshop<'a>,
     locked: &'a LockedRecipe<'a>,
+    node: &'a Node,
     base: From,
     pnpm: StageId,
     program: ContainerPath,
-    platform: Platform,
-    origin: Origin,
 }
 
 impl<'a> Parts<'a> {
-    fn new(
-        stages: &mut Stages,
-        locked: &'a LockedRecipe<'a>,
-        base: From,
-        platform: Platform,
-    ) -> Result<Self, PlanError> {
+    fn new(shop: &'a Workshop<'a>, stages: &mut Stages, node: &'a Node) -> Result<Self, PlanError> {
+        let locked = shop.locked;
         let (tool, tool_base) = pnpm(locked.recipe, &locked.chain)?;
-        let pinned = locked.npm(&tool.package_for(platform.architecture), &tool.version.value);
-        let origin = Origin { source: tool_base.source.clone(), span: tool.package.span };
-        let pnpm = archive_stage(stages, "pnpm", npm_archive(&pinned.url, pinned.sha256), platform, origin);
+        let request = tool.archive.request(shop.build.architecture, &tool_base.source);
+        let pinned = locked.release(&request);
+        let origin = Origin { source: tool_base.source.clone(), span: tool.archive.package.span };
+        let pnpm = archive_stage(stages, "pnpm", download(&pinned.url, pinned.sha256), shop.build, origin);
         Ok(Self {
+            shop,
             locked,
-            base,
+            node,
+            base: shop.toolchain(),
             pnpm,
             program: path(PNPM).join(tool.program.value.trim_start_matches('/')),
-            platform,
-            origin: Origin { source: locked.recipe.source.clone(), span: locked.recipe.origin.span },
         })
     }
 
@@ -79,7 +73,7 @@ impl<'a> Parts<'a> {
         let env = [("CI", "1"), ("npm_config_update_notifier", "false")];
         Step {
             name: name.to_owned(),
-            origin: self.origin.clone(),
+            origin: self.shop.origin(self.locked.recipe.origin.span),
             kind: StepKind::Run(Run {
                 args: command,
                 env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -94,32 +88,23 @@ impl<'a> Parts<'a> {
     }
 
     fn files(&self, name: &str, actions: Vec<FileAction>) -> Step {
-        Step { name: name.to_owned(), origin: self.origin.clone(), kind: StepKind::Files(actions) }
+        self.shop.files(name, actions)
     }
 
     fn stage(&self, name: &str, from: From, steps: Vec<Step>) -> Stage {
-        Stage {
-            name: format!("{} {name}", self.locked.recipe.name.value),
-            platform: self.platform,
-            epoch: self.locked.epoch(),
-            from,
-            steps,
-        }
+        self.shop.stage(name, from, steps)
     }
 }
 
 /// The stage whose `/pnpm-lock.yaml` is the closure of an npm source's dependencies, resolved now.
-pub(crate) fn resolution(
-    stages: &mut Stages,
-    locked: &LockedRecipe<'_>,
-    base: From,
-    platform: Platform,
-) -> Result<StageId, PlanError> {
-    let parts = Parts::new(stages, locked, base, platform)?;
+pub(super) fn resolution(shop: &Workshop<'_>, stages: &mut Stages, node: &Node) -> Result<StageId, PlanError> {
+    let parts = Parts::new(shop, stages, node)?;
+    let locked = shop.locked;
     let directory = path("/resolve");
-    let mut manifest = manifest(locked, None, &directory);
-    if let SourceSpec::Path { .. } = &locked.recipe.origin.value {
-        manifest.push(context_copy("source", &["package.json", "pnpm-workspace.yaml", ".npmrc"], &[], &directory));
+    let mut manifest = manifest(&parts, None, &directory);
+    if !matches!(locked.source, LockedSource::Release(_)) {
+        let source = SourceTree::of(stages, locked, shop.ground, shop.build, &[]);
+        manifest.push(source.only(&["package.json", "pnpm-workspace.yaml", ".npmrc"]).copy(directory.as_str()));
     }
     let resolve = parts.stage(
         "resolution",
@@ -140,24 +125,18 @@ pub(crate) fn resolution(
 }
 
 /// The stages that fetch and install, and the steps that put the result into the image.
-pub(crate) fn build(
-    stages: &mut Stages,
-    locked: &LockedRecipe<'_>,
-    base: From,
-    platform: Platform,
-    target: Platform,
-) -> Result<Built, PlanError> {
-    let Language::Node { run, omit, prefix, .. } = &locked.recipe.build.language.value else {
-        return Ok(Built { steps: Vec::new() });
-    };
-    let parts = Parts::new(stages, locked, base, platform)?;
+pub(super) fn build(shop: &Workshop<'_>, stages: &mut Stages, node: &Node) -> Result<Vec<Step>, PlanError> {
+    let Node { run, omit, prefix, .. } = node;
+    let parts = Parts::new(shop, stages, node)?;
+    let locked = shop.locked;
+    let source = SourceTree::of(stages, locked, shop.ground, shop.build, &[]);
     let files = |directory: &ContainerPath| {
-        let mut files = manifest(locked, Some(target), directory);
+        let mut files = manifest(&parts, Some(shop.target), directory);
         files.push(match &locked.recipe.origin.value {
-            SourceSpec::Npm { .. } => context_copy("recipe", &["pnpm-lock.yaml"], &[], directory),
-            SourceSpec::Path { .. } => {
+            SourceSpec::Release { .. } => context_copy("recipe", &["pnpm-lock.yaml"], &[], directory),
+            SourceSpec::Path { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => {
                 let manifests = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", "patches"];
-                context_copy("source", &manifests, &[], directory)
+                source.only(&manifests).copy(directory.as_str())
             }
         });
         files
@@ -176,8 +155,10 @@ pub(crate) fn build(
     let install =
         |extra: &[&'static str]| -> Vec<&str> { frozen.iter().copied().chain(extra.iter().copied()).collect() };
     let mut steps = vec![match &locked.recipe.origin.value {
-        SourceSpec::Npm { .. } => parts.files("manifest", files(prefix)),
-        SourceSpec::Path { .. } => parts.files("source", vec![context_copy("source", &[], &locked.ignore, prefix)]),
+        SourceSpec::Release { .. } => parts.files("manifest", files(prefix)),
+        SourceSpec::Path { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => {
+            parts.files("source", vec![source.copy(prefix.as_str())])
+        }
     }];
     if run.is_empty() {
         steps.push(parts.run("pnpm install", prefix, false, &install(&["--prod"])));
@@ -195,7 +176,7 @@ pub(crate) fn build(
         }
     }
     let installed = stages.add(parts.stage("build", parts.base.clone(), steps));
-    Ok(Built { steps: collect(&parts, installed, prefix, omit) })
+    Ok(collect(&parts, installed, prefix, omit))
 }
 
 /// Two layers: dependencies change less often than the program.
@@ -208,7 +189,7 @@ fn collect(parts: &Parts<'_>, installed: StageId, prefix: &ContainerPath, omit: 
         FileAction::Copy(Copy { path, into: true, exclude, ..Copy::new(CopyFrom::Stage(installed), to.clone()) })
     };
     match &parts.locked.recipe.origin.value {
-        SourceSpec::Npm { package, .. } => {
+        SourceSpec::Release { package, .. } => {
             let own = modules.join(&package.value);
             let own_omitted = omitted().filter_map(|pattern| below(&package.value, &pattern)).collect();
             let rest = omitted().chain([package.value.clone()]).collect();
@@ -217,7 +198,7 @@ fn collect(parts: &Parts<'_>, installed: StageId, prefix: &ContainerPath, omit: 
                 parts.files(&package.value, vec![copy(&own, &own, own_omitted)]),
             ]
         }
-        SourceSpec::Path { .. } => {
+        SourceSpec::Path { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => {
             let program = omitted().map(|pattern| format!("node_modules/{pattern}")).chain(["node_modules".to_owned()]);
             vec![
                 parts.files("dependencies", vec![copy(&modules, &modules, omitted().collect())]),
@@ -245,13 +226,13 @@ fn context_copy(name: &str, include: &[&str], exclude: &[String], to: &Container
 
 /// `package.json` and pnpm's settings for a source that is a package of the npm registry. A source directory brings its own.
 /// The settings differ by target, the lock file does not: without a target, they are for resolving.
-fn manifest(locked: &LockedRecipe<'_>, target: Option<Platform>, directory: &ContainerPath) -> Vec<FileAction> {
-    let (SourceSpec::Npm { package, .. }, Some(program)) = (&locked.recipe.origin.value, locked.program) else {
+fn manifest(parts: &Parts<'_>, target: Option<Platform>, directory: &ContainerPath) -> Vec<FileAction> {
+    let (SourceSpec::Release { package, .. }, LockedSource::Release(program)) =
+        (&parts.locked.recipe.origin.value, parts.locked.source)
+    else {
         return vec![FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) }];
     };
-    let Language::Node { scripts, without_scripts, skip, .. } = &locked.recipe.build.language.value else {
-        return Vec::new();
-    };
+    let Node { scripts, without_scripts, skip, .. } = parts.node;
     let write = |name: &str, text: String| FileAction::Write {
         path: directory.join(name),
         data: text.into_bytes(),
@@ -259,7 +240,7 @@ fn manifest(locked: &LockedRecipe<'_>, target: Option<Platform>, directory: &Con
         owner: (0, 0),
     };
     let manifest = serde_json::json!({
-        "name": format!("{}-image", locked.recipe.name.value),
+        "name": format!("{}-image", parts.locked.recipe.name.value),
         "version": "0.0.0",
         "private": true,
         "dependencies": { package.value.clone(): program.version.clone() },

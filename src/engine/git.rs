@@ -13,6 +13,7 @@ use std::process::Stdio;
 use diag::progress::{Stream, Task};
 use diag::{Diagnostic, Reported, codes};
 use llb::GitSource;
+use registry::http::Http;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use store::{Key, Store, StoreError};
 use tokio::io::AsyncReadExt as _;
@@ -44,6 +45,16 @@ pub enum GitError {
         commit: String,
         /// The repository, without credentials.
         remote: String,
+    },
+    /// The repository has no such tag or branch.
+    #[error("`{remote}` has no `{reference}`")]
+    NoReference {
+        /// The reference's full name.
+        reference: String,
+        /// The repository, without credentials.
+        remote: String,
+        /// Why.
+        said: String,
     },
     /// The commit has no such directory.
     #[error("commit {commit} of `{remote}` has no directory `{subdir}`")]
@@ -84,6 +95,9 @@ impl Reported for GitError {
             }
             Self::Offline { .. } => Diagnostic::new(codes::engine::GIT, self.to_string())
                 .help("build once without `--offline`, or point `[mirrors]` at a local copy of the repository"),
+            Self::NoReference { said, .. } => Diagnostic::new(codes::engine::GIT, self.to_string())
+                .cause(said.clone())
+                .help("check the spelling; `git ls-remote URL` lists what there is"),
             Self::NoSubdir { .. } => Diagnostic::new(codes::engine::GIT, self.to_string()),
             Self::Io { .. } => Diagnostic::new(codes::engine::IO, self.to_string()).caused_by(self),
             Self::Store(error) => error.diagnostic(),
@@ -98,32 +112,105 @@ impl GitError {
     }
 }
 
-/// How commits are taken.
-pub(super) struct Git<'a> {
-    pub(super) store: &'a Store,
-    /// Where the repository is fetched from: its URL after mirrors.
-    pub(super) remote: &'a str,
-    pub(super) offline: bool,
-    pub(super) task: &'a Task,
-    pub(super) cancel: &'a CancellationToken,
+/// A git repository, and what its commits are fetched with.
+#[derive(Debug)]
+pub struct Repository<'a> {
+    store: &'a Store,
+    /// As the recipe names it.
+    url: &'a str,
+    /// Where it is fetched from: its URL after mirrors.
+    remote: String,
+    offline: bool,
+    task: &'a Task,
+    cancel: &'a CancellationToken,
 }
 
-impl Git<'_> {
+/// What a commit says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The id of its tree.
+    pub tree: String,
+    /// When it was made, seconds since 1970.
+    pub committed: i64,
+}
+
+impl<'a> Repository<'a> {
+    /// The repository at `url`, kept in `store`. `task` hears what git says.
+    #[must_use]
+    pub fn new(store: &'a Store, http: &Http, url: &'a str, task: &'a Task, cancel: &'a CancellationToken) -> Self {
+        let settings = http.settings();
+        let remote = match url::Url::parse(url) {
+            Ok(url) => settings.mirrors.rewrite(&url).to_string(),
+            // What ssh takes (`git@host:path`) is no URL, and no mirror is either.
+            Err(_) => url.to_owned(),
+        };
+        Self { store, url, remote, offline: settings.offline, task, cancel }
+    }
+
+    /// The commit a reference names now, by the reference's full name. A tag that is an object of its own is followed to
+    /// its commit.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn resolve(&self, reference: &str) -> Result<String, GitError> {
+        let missing = |what: &str| GitError::NoReference {
+            reference: reference.to_owned(),
+            remote: redacted(&self.remote),
+            said: what.to_owned(),
+        };
+        if self.offline && !is_local(&self.remote) {
+            return Err(missing("the network is not to be used"));
+        }
+        let peeled = format!("{reference}^{{}}");
+        let arguments = ["ls-remote", "--quiet", "--exit-code", &self.remote, reference, &peeled];
+        let output = self.execute(self.command(None, arguments, None), "ls-remote").await;
+        let output = match output {
+            // git's own status says that it asked and there is none.
+            Err(GitError::Failed { output, .. }) if output.is_empty() => return Err(missing("it is not there")),
+            other => other?,
+        };
+        let text = String::from_utf8_lossy(&output).into_owned();
+        let find = |name: &str| {
+            text.lines().filter_map(|line| line.split_once('\t')).find(|(_, named)| *named == name).map(|(id, _)| id)
+        };
+        find(&peeled).or_else(|| find(reference)).map(str::to_owned).ok_or_else(|| missing("it is not there"))
+    }
+
+    /// What a commit says of itself. It is fetched if it is not there.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn describe(&self, commit: &str) -> Result<Described, GitError> {
+        let mirror = self.mirror(commit).await?;
+        let arguments = ["show", "--no-patch", "--format=%T %ct", commit];
+        let output = self.execute(self.command(Some(&mirror), arguments, None), "show").await?;
+        let text = String::from_utf8_lossy(&output);
+        let described = text
+            .trim()
+            .split_once(' ')
+            .and_then(|(tree, time)| Some(Described { tree: tree.to_owned(), committed: time.parse().ok()? }));
+        described.ok_or_else(|| GitError::Failed {
+            action: "show".to_owned(),
+            remote: redacted(&self.remote),
+            output: vec![text.into_owned()],
+        })
+    }
+
     /// Checks the commit out into `directory`: files as they are in it, with the commit's time, owned by this process.
-    pub(super) async fn check_out(&self, source: &GitSource, directory: &Path) -> Result<(), GitError> {
-        let mirror = self.mirror(source).await?;
+    pub(crate) async fn check_out(&self, source: &GitSource, directory: &Path) -> Result<(), GitError> {
+        let commit = source.commit.as_str();
+        let mirror = self.mirror(commit).await?;
         if source.keep_git_dir {
             self.clone_into(&mirror, source, directory).await?;
         } else {
             self.export_into(&mirror, source, directory).await?;
         }
-        let time = self.commit_time(&mirror, source).await?;
-        normalise(directory, time)
+        normalise(directory, self.describe(commit).await?.committed)
     }
 
     /// The mirror, with the commit in it.
-    async fn mirror(&self, source: &GitSource) -> Result<PathBuf, GitError> {
-        let name = format!("git-{}", &Key::of([source.remote.as_bytes()]).hex()[..32]);
+    async fn mirror(&self, commit: &str) -> Result<PathBuf, GitError> {
+        let name = format!("git-{}", &Key::of([self.url.as_bytes()]).hex()[..32]);
         let mirror = self.store.caches().join(&name);
         let _lock = self.lock(&name).await?;
         if !mirror.join("HEAD").exists() {
@@ -131,20 +218,19 @@ impl Git<'_> {
             self.run(None, [OsStr::new("init"), "--quiet".as_ref(), "--bare".as_ref(), mirror.as_os_str()]).await?;
         }
         self.store.mark_cache_used(&name);
-        let commit = source.commit.as_str();
         if self.holds(&mirror, commit).await {
             return Ok(mirror);
         }
-        if self.offline && !is_local(self.remote) {
-            return Err(GitError::Offline { commit: commit.to_owned(), remote: redacted(self.remote) });
+        if self.offline && !is_local(&self.remote) {
+            return Err(GitError::Offline { commit: commit.to_owned(), remote: redacted(&self.remote) });
         }
         // The very commit alone, where the server lets one ask for it; everything otherwise. The reference keeps git
         // from collecting it as garbage.
         let keep = format!("+{commit}:refs/clawbuild/{commit}");
-        let one = ["fetch", "--quiet", "--no-tags", "--depth=1", self.remote, &keep];
+        let one = ["fetch", "--quiet", "--no-tags", "--depth=1", &self.remote, &keep];
         if self.run(Some(&mirror), one).await.is_err() || !self.holds(&mirror, commit).await {
             self.canceled()?;
-            self.run(Some(&mirror), ["fetch", "--quiet", "--no-tags", self.remote, "+refs/*:refs/remote/*"]).await?;
+            self.run(Some(&mirror), ["fetch", "--quiet", "--no-tags", &self.remote, "+refs/*:refs/remote/*"]).await?;
             self.run(Some(&mirror), ["update-ref", &format!("refs/clawbuild/{commit}"), commit]).await?;
         }
         Ok(mirror)
@@ -205,17 +291,6 @@ impl Git<'_> {
             commit.as_ref(),
         ];
         self.run(Some(&there), arguments).await
-    }
-
-    async fn commit_time(&self, mirror: &Path, source: &GitSource) -> Result<i64, GitError> {
-        let arguments = ["show", "--no-patch", "--format=%ct", source.commit.as_str()];
-        let output = self.execute(self.command(Some(mirror), arguments, None), "show").await?;
-        let text = String::from_utf8_lossy(&output);
-        text.trim().parse().map_err(|_| GitError::Failed {
-            action: "show".to_owned(),
-            remote: redacted(self.remote),
-            output: vec![text.into_owned()],
-        })
     }
 
     async fn run<S: AsRef<OsStr>>(
@@ -291,10 +366,11 @@ impl Git<'_> {
             return Ok(output);
         }
         let said = String::from_utf8_lossy(&said);
-        let lines: Vec<String> = said.lines().map(|line| line.replace(self.remote, &redacted(self.remote))).collect();
+        let lines: Vec<String> =
+            said.lines().map(|line| line.replace(&*self.remote, &redacted(&self.remote))).collect();
         Err(GitError::Failed {
             action: action.to_owned(),
-            remote: redacted(self.remote),
+            remote: redacted(&self.remote),
             output: lines[lines.len().saturating_sub(10)..].to_vec(),
         })
     }
@@ -400,7 +476,14 @@ mod tests {
         let url = format!("file://{}", remote.display());
         let task = Progress::none().task(TaskId::new("t"), "t");
         let cancel = CancellationToken::new();
-        let taker = |offline| Git { store: &store, remote: &url, offline, task: &task, cancel: &cancel };
+        let taker = |offline| Repository {
+            store: &store,
+            url: &url,
+            remote: url.clone(),
+            offline,
+            task: &task,
+            cancel: &cancel,
+        };
         let source = |subdir: Option<&str>, keep_git_dir| GitSource {
             remote: url.clone(),
             commit: commit.parse().expect("a commit"),
@@ -436,7 +519,7 @@ mod tests {
         unknown.commit = "0".repeat(40).parse().expect("a commit");
         let error = taker(true).check_out(&unknown, &out("y")).await.expect_err("no remote");
         assert!(matches!(error, GitError::Failed { .. }), "{error}");
-        let far = Git { remote: "https://example.invalid/x", ..taker(true) };
+        let far = Repository { remote: "https://example.invalid/x".to_owned(), ..taker(true) };
         assert!(matches!(far.check_out(&unknown, &out("z")).await, Err(GitError::Offline { .. })));
     }
 

@@ -1,0 +1,14 @@
+//! What a plan stands on.
+
+use crate::{ArchiveLayers, BaseImages, DebianLayers};
+
+/// Images that are made before a graph is, since their digests are part of it.
+#[derive(Clone, Debug, Default)]
+pub struct Ground {
+    /// The bases.
+    pub images: BaseImages,
+    /// Debian packages.
+    pub layers: DebianLayers,
+    /// The files of archives.
+    pub archives: ArchiveLayers,
+}

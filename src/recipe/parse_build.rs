@@ -1,0 +1,147 @@
+//! The `[build]` table.
+
+use std::collections::BTreeMap;
+
+use diag::Spanned;
+
+use crate::language::Place;
+use crate::reader::{Table, Value};
+use crate::{Build, Go, Language, Node, Result, Rust, SourceCopy, parse_source};
+
+pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
+    #[derive(Clone, Copy)]
+    enum Word {
+        Node,
+        Rust,
+        Go,
+        Custom,
+    }
+    let words = [("node", Word::Node), ("rust", Word::Rust), ("go", Word::Go), ("custom", Word::Custom)];
+    let language = table.need("language")?.choice(&words)?;
+    let requires = match table.table("requires")? {
+        Some(table) => table
+            .entries()
+            .into_iter()
+            .map(|(tool, value)| Ok((tool.value.to_owned(), requirement(&value)?)))
+            .collect::<Result<_>>()?,
+        None => BTreeMap::new(),
+    };
+    let kind = match language.value {
+        Word::Node => Language::Node(node(table)?),
+        Word::Rust => Language::Rust(rust(table)?),
+        Word::Go => Language::Go(go(table)?),
+        Word::Custom => Language::Custom,
+    };
+    let (mut copy, mut place, mut packages) = (Vec::new(), Vec::new(), Vec::new());
+    if !matches!(language.value, Word::Node | Word::Custom) {
+        packages = strings(table, "packages")?;
+        if let Some(value) = table.get("copy") {
+            copy = value.array()?.iter().map(source_copy).collect::<Result<_>>()?;
+        }
+        if let Some(value) = table.get("place") {
+            place = value.array()?.iter().map(placed).collect::<Result<_>>()?;
+        }
+    }
+    let toolchain = match language.value {
+        Word::Rust | Word::Go => table.get("toolchain").map(|value| value.parse()).transpose()?,
+        Word::Node | Word::Custom => None,
+    };
+    // `finish` takes the table; the keys above were asked of the same one.
+    table.known()?;
+    Ok(Build { language: Spanned::new(kind, language.span), requires, toolchain, packages, copy, place })
+}
+
+fn strings(table: &Table<'_>, key: &'static str) -> Result<Vec<Spanned<String>>> {
+    table.get(key).map_or(Ok(Vec::new()), |value| value.strings())
+}
+
+/// Words that become arguments of a compiler, and must not be taken for options of it.
+fn words(table: &Table<'_>, key: &'static str) -> Result<Vec<Spanned<String>>> {
+    let Some(value) = table.get(key) else { return Ok(Vec::new()) };
+    let words = value.strings()?;
+    match words.iter().find(|word| word.value.starts_with('-') || word.value.contains([' ', ',', '\n'])) {
+        Some(word) => Err(value.bad(format!("`{}` is not one plain word", word.value))),
+        None => Ok(words),
+    }
+}
+
+fn node(table: &Table<'_>) -> Result<Node> {
+    Ok(Node {
+        scripts: strings(table, "scripts")?,
+        without_scripts: strings(table, "without_scripts")?,
+        skip: strings(table, "skip")?,
+        run: strings(table, "run")?,
+        omit: strings(table, "omit")?,
+        prefix: match table.get("prefix") {
+            Some(value) => value.parse()?.value,
+            None => "/app".parse().expect("a normal path"),
+        },
+    })
+}
+
+fn rust(table: &Table<'_>) -> Result<Rust> {
+    Ok(Rust {
+        members: words(table, "members")?,
+        bins: words(table, "bins")?,
+        features: words(table, "features")?,
+        default_features: table.get("default_features").map_or(Ok(true), |value| value.boolean())?,
+        profile: match table.get("profile") {
+            Some(value) => {
+                let text = value.text()?.value;
+                if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+                    return Err(value.bad(format!("`{text}` is not the name of a profile")));
+                }
+                text
+            }
+            None => "release".to_owned(),
+        },
+        is_static: table.get("static").map_or(Ok(false), |value| value.boolean())?,
+    })
+}
+
+fn go(table: &Table<'_>) -> Result<Go> {
+    let main = words(table, "main")?;
+    let mut variables = BTreeMap::new();
+    if let Some(table) = table.table("variables")? {
+        for (name, value) in table.entries() {
+            let text = value.text()?.value;
+            if name.value.contains([' ', '=', '\'']) || text.contains('\'') {
+                return Err(value.bad(format!("`{}` is not a package variable and its value", name.value)));
+            }
+            variables.insert(name.value.to_owned(), text);
+        }
+    }
+    Ok(Go {
+        main: if main.is_empty() { vec![Spanned::new(".".to_owned(), table.span())] } else { main },
+        tags: words(table, "tags")?,
+        variables,
+        generate: words(table, "generate")?,
+    })
+}
+
+fn source_copy(value: &Value<'_>) -> Result<SourceCopy> {
+    let table = value.table()?;
+    let copy = SourceCopy {
+        from: table.need("from")?.parse()?,
+        path: table.need("path")?.parse()?,
+        to: parse_source::relative(&table.need("to")?)?,
+    };
+    table.finish()?;
+    Ok(copy)
+}
+
+fn placed(value: &Value<'_>) -> Result<Place> {
+    let table = value.table()?;
+    let place = Place { from: parse_source::relative(&table.need("from")?)?, to: table.need("to")?.parse()? };
+    table.finish()?;
+    Ok(place)
+}
+
+/// A version requirement in Cargo's grammar, such as `>=24.16, <25`.
+fn requirement(value: &Value<'_>) -> Result<Spanned<String>> {
+    let text = value.text()?;
+    match semver::VersionReq::parse(&text.value) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(value.bad(format!("`{}` is not a version requirement: {error}", text.value))),
+    }
+}

@@ -1,0 +1,117 @@
+//! The Python package index. Spec: Warehouse's JSON API; wheel names are PyPA's binary distribution format.
+
+use std::collections::BTreeMap;
+
+use oci::Architecture;
+use serde::Deserialize;
+use url::Url;
+
+use super::{Package, Release, ReleaseError, Releases};
+use crate::integrity::Expect;
+
+#[derive(Deserialize)]
+struct Project {
+    releases: BTreeMap<String, Vec<File>>,
+}
+
+#[derive(Clone, Deserialize)]
+struct File {
+    filename: String,
+    url: String,
+    size: u64,
+    digests: Digests,
+    #[serde(default)]
+    yanked: bool,
+    upload_time_iso_8601: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Digests {
+    sha256: String,
+}
+
+impl Releases {
+    /// The wheel of a version of a Python package for Linux with the GNU C library on an architecture.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub async fn wheel(&self, name: &str, version: &str, architecture: Architecture) -> Result<Release, ReleaseError> {
+        let package = Package { noun: "Python package", name };
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || name.is_empty() {
+            return Err(package.bad_name());
+        }
+        let text = self.document(&package, &format!("https://pypi.org/pypi/{name}/json")).await?;
+        let mut project: Project = serde_json::from_slice(&text).map_err(|error| package.malformed(error))?;
+        let Some(files) = project.releases.remove(version) else {
+            let mut newest: Vec<(Option<String>, String)> = project
+                .releases
+                .into_iter()
+                .map(|(version, files)| (files.into_iter().next().and_then(|file| file.upload_time_iso_8601), version))
+                .collect();
+            newest.sort();
+            let newest = newest.into_iter().rev().take(5).map(|(_, version)| version).collect();
+            return Err(package.no_version(version, newest));
+        };
+        let file = select(files, architecture).ok_or_else(|| ReleaseError::NoWheel {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: architecture.to_string(),
+        })?;
+        let sha256 = format!("sha256:{}", file.digests.sha256).parse().map_err(|error| package.malformed(error))?;
+        Ok(Release {
+            version: version.to_owned(),
+            archive: Url::parse(&file.url).map_err(|error| package.malformed(error))?,
+            expect: Expect::sha256(sha256).with_size(file.size),
+            published: package.time(file.upload_time_iso_8601.as_deref())?,
+        })
+    }
+}
+
+/// The wheel that fits: one for the architecture before one for any.
+fn select(files: Vec<File>, architecture: Architecture) -> Option<File> {
+    let tag =
+        |file: &File| file.filename.strip_suffix(".whl").and_then(|name| name.rsplit('-').next()).map(str::to_owned);
+    let ending = format!("_{}", architecture.gnu());
+    let native = |tag: &str| tag.split('.').any(|tag| tag.starts_with("manylinux") && tag.ends_with(&ending));
+    let mut fitting: Vec<(bool, File)> = files
+        .into_iter()
+        .filter(|file| !file.yanked)
+        .filter_map(|file| {
+            let tag = tag(&file)?;
+            if native(&tag) { Some((false, file)) } else { (tag == "any").then_some((true, file)) }
+        })
+        .collect();
+    fitting.sort_by(|a, b| (a.0, &a.1.filename).cmp(&(b.0, &b.1.filename)));
+    fitting.into_iter().next().map(|(_, file)| file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(filename: &str, yanked: bool) -> File {
+        let digests = Digests { sha256: String::new() };
+        File { filename: filename.to_owned(), url: String::new(), size: 1, digests, yanked, upload_time_iso_8601: None }
+    }
+
+    #[test]
+    fn the_wheel_for_the_architecture_is_taken() {
+        let files = || {
+            vec![
+                file("ziglang-0.15.2-py3-none-any.whl", false),
+                file("ziglang-0.15.2-py3-none-macosx_12_0_arm64.whl", false),
+                file(
+                    "ziglang-0.15.2-py3-none-manylinux_2_12_x86_64.manylinux2010_x86_64.musllinux_1_1_x86_64.whl",
+                    false,
+                ),
+                file("ziglang-0.15.2-py3-none-manylinux_2_17_aarch64.whl", true),
+                file("ziglang-0.15.2.tar.gz", false),
+            ]
+        };
+        let name = |architecture| select(files(), architecture).expect("one fits").filename;
+        assert!(name(Architecture::Amd64).contains("x86_64"));
+        // The one for Arm was withdrawn.
+        assert!(name(Architecture::Arm64).ends_with("any.whl"));
+        assert!(select(files()[3..].to_vec(), Architecture::Arm64).is_none());
+    }
+}
