@@ -56,7 +56,7 @@ pub(crate) fn compile(
     let copy = FileAction::Copy(Copy { into: true, ..Copy::new(CopyFrom::Context(context), path("/src")) });
     let out = FileAction::Directory { path: path("/out"), mode: 0o755, owner: (0, 0) };
     let mut files = vec![copy, out];
-    let triple = format!("{}-unknown-linux-gnu", target.architecture.gnu());
+    let triple = crate::language::triple(target.architecture);
     if target != build {
         let name: Name = INIT_TARGET_BASE.parse().expect("a name");
         let from = bases::layout(images, &name, target, origin.clone());
@@ -76,7 +76,7 @@ pub(crate) fn compile(
         "--crate-name=claw_init",
         "--crate-type=bin",
         "--target",
-        &triple,
+        triple,
         "--cfg",
         "freestanding",
         "-Copt-level=z",

@@ -35,10 +35,12 @@ impl Requests {
         requests.chain(&chain, &platforms);
         requests.packages(recipe, &chain, &platforms);
         let named = |name: &str| diag::Spanned::new(name.parse().expect("a name"), recipe.image.base.span);
-        let init = [named(INIT_BASE), named(INIT_TARGET_BASE)];
-        let language = [language::toolchain(recipe), language::target_base(recipe)];
+        let builders = builders(&platforms);
         let tiers = recipe.tiers().flat_map(|tier| crate::custom::bases_of(recipe, &tier));
-        for base in tiers.chain(init).chain(language.into_iter().flatten()) {
+        for base in tiers.chain([named(INIT_BASE)]).chain(language::toolchain(recipe)) {
+            requests.chain(&project.chain(&base, &recipe.source)?, &builders);
+        }
+        for base in [named(INIT_TARGET_BASE)].into_iter().chain(language::target_base(recipe)) {
             requests.chain(&project.chain(&base, &recipe.source)?, &platforms);
         }
         if let Some(toolchain) = language::toolchain(recipe) {
@@ -52,7 +54,7 @@ impl Requests {
         match &recipe.build.language.value {
             Language::Node(_) => {
                 let (tool, base) = language::pnpm(recipe, &chain)?;
-                for platform in &platforms {
+                for platform in &builders {
                     requests.release(tool.archive.request(platform.architecture, &base.source));
                 }
             }
@@ -128,6 +130,13 @@ impl Requests {
         other.commits.into_iter().for_each(|request| self.commit(request));
         other.debian.into_iter().for_each(|request| self.debian(request));
     }
+}
+
+/// The platforms that steps run on: compilers come for these, images are for more.
+fn builders(targets: &[Platform]) -> Vec<Platform> {
+    let known = [Platform::LINUX_AMD64, Platform::LINUX_ARM64];
+    let wanted: Vec<Platform> = known.into_iter().filter(|platform| targets.contains(platform)).collect();
+    if wanted.is_empty() { known.to_vec() } else { wanted }
 }
 
 /// The owner of the nearest Debian set below the top of `below`.

@@ -21,7 +21,7 @@ use crate::{
 
 pub(crate) use node::pnpm;
 pub use rust::CargoLock;
-pub(crate) use rust::RUST_TARGET_BASE;
+pub(crate) use rust::{RUST_TARGET_BASE, triple};
 
 /// Where steps put what they made.
 const OUT: &str = "/out";

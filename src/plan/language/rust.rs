@@ -123,7 +123,7 @@ impl CargoLock {
 }
 
 /// Rust's name of a platform with the GNU C library.
-const fn triple(architecture: Architecture) -> &'static str {
+pub(crate) const fn triple(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::Amd64 => "x86_64-unknown-linux-gnu",
         Architecture::Arm64 => "aarch64-unknown-linux-gnu",
@@ -146,15 +146,17 @@ pub(super) fn compile(
     let config = format!(
         "[source.crates-io]\nreplace-with = \"crates\"\n\n[source.crates]\ndirectory = \"{CRATES}\"\n\n[net]\noffline = true\n"
     );
-    steps.push(shop.files(
-        "cargo's settings",
-        vec![FileAction::Write {
-            path: path("/.cargo/config.toml"),
+    let directory = path("/.cargo");
+    let settings = vec![
+        FileAction::Directory { path: directory.clone(), mode: 0o755, owner: (0, 0) },
+        FileAction::Write {
+            path: directory.join("config.toml"),
             data: config.into_bytes(),
             mode: 0o644,
             owner: (0, 0),
-        }],
-    ));
+        },
+    ];
+    steps.push(shop.files("cargo's settings", settings));
     // `dev` is the only profile whose directory has another name.
     let directory = if rust.profile == "dev" { "debug" } else { &rust.profile };
     let mut env = variables([
