@@ -17,6 +17,8 @@ pub struct Build {
     pub toolchain: Option<Spanned<Name>>,
     /// Debian packages compiling needs beyond the toolchain's: libraries and headers, of the image's platform.
     pub packages: Vec<Spanned<String>>,
+    /// Variables for the compiler and the scripts it runs.
+    pub env: BTreeMap<String, String>,
     /// What stages made that belongs into the source before it is compiled.
     pub copy: Vec<SourceCopy>,
     /// What of the source goes into the image beside the program.

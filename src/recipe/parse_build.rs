@@ -6,7 +6,7 @@ use diag::Spanned;
 
 use crate::language::Place;
 use crate::reader::{Table, Value};
-use crate::{Build, Go, Language, Node, Result, Rust, SourceCopy, parse_source};
+use crate::{Build, Go, Language, Node, Result, Rust, SourceCopy, parse_recipe, parse_source};
 
 pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
     #[derive(Clone, Copy)]
@@ -33,8 +33,10 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         Word::Custom => Language::Custom,
     };
     let (mut copy, mut place, mut packages) = (Vec::new(), Vec::new(), Vec::new());
+    let mut env = BTreeMap::new();
     if !matches!(language.value, Word::Node | Word::Custom) {
         packages = strings(table, "packages")?;
+        env = parse_recipe::variables(table, "env")?;
         if let Some(value) = table.get("copy") {
             copy = value.array()?.iter().map(source_copy).collect::<Result<_>>()?;
         }
@@ -48,7 +50,7 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
     };
     // `finish` takes the table; the keys above were asked of the same one.
     table.known()?;
-    Ok(Build { language: Spanned::new(kind, language.span), requires, toolchain, packages, copy, place })
+    Ok(Build { language: Spanned::new(kind, language.span), requires, toolchain, packages, env, copy, place })
 }
 
 fn strings(table: &Table<'_>, key: &'static str) -> Result<Vec<Spanned<String>>> {

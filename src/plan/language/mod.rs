@@ -160,7 +160,7 @@ impl Workshop<'_> {
         let tmp = Mount { target: path("/tmp"), kind: MountKind::Tmpfs };
         let run = Run {
             args: command.args,
-            env: command.env.into_iter().collect(),
+            env: command.env.into_iter().chain(self.locked.recipe.build.env.clone()).collect(),
             workdir: path(command.workdir),
             network: command.network,
             mounts: command.mounts.into_iter().chain([tmp]).collect(),
