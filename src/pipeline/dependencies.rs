@@ -49,6 +49,8 @@ pub(crate) fn need(workspace: &Workspace, loaded: &LoadedRecipe, lock: &Lock, up
             .help("run `cargo generate-lockfile` there, and commit the file")
             .into());
     };
+    // What cannot be used is not pinned.
+    let locked = locked.with_lock_file(&lock_file_text(file, &found))?;
     let found = entry(&locked, Digest::of(found));
     Ok(match pinned {
         Some(pinned) if *pinned == found => Need::Nothing,
@@ -71,12 +73,13 @@ pub(crate) fn locked<'a>(
 ) -> Result<LockedRecipe<'a>, Failure> {
     let locked = loaded.locked(project, lock, image::ignore_patterns(loaded)?)?;
     match (loaded.recipe.build.language.value.lock_file(), read(loaded)?) {
-        (Some(file), Some(bytes)) => {
-            let text = Source::new(file, String::from_utf8_lossy(&bytes).into_owned());
-            Ok(locked.with_lock_file(&text)?)
-        }
+        (Some(file), Some(bytes)) => Ok(locked.with_lock_file(&lock_file_text(file, &bytes))?),
         (None, _) | (Some(_), None) => Ok(locked),
     }
+}
+
+fn lock_file_text(file: &str, bytes: &[u8]) -> Source {
+    Source::new(file, String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// What the lock has for a recipe whose file has this digest.

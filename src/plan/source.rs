@@ -55,13 +55,11 @@ impl SourceTree {
             (SourceSpec::Git { url, .. }, LockedSource::Commit(commit)) => {
                 let from = From::Git { url: url.value.clone(), commit: commit.commit.clone(), origin };
                 let name = format!("{} checkout", recipe.name.value);
-                whole(CopyFrom::Stage(stages.add(Stage {
-                    name,
-                    platform,
-                    epoch: Epoch(commit.committed),
-                    from,
-                    steps: Vec::new(),
-                })))
+                let checkout = stages.named(&name).unwrap_or_else(|| {
+                    let epoch = Epoch(commit.committed);
+                    stages.add(Stage { name, platform, epoch, from, steps: Vec::new() })
+                });
+                whole(CopyFrom::Stage(checkout))
             }
             (SourceSpec::Archive { url, sha256, root, .. }, _) => {
                 let from = CopyFrom::Archive(download(&url.value, sha256.value));

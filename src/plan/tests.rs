@@ -2,7 +2,7 @@
 
 use diag::{Reported, Source};
 use oci::{Digest, Platform};
-use recipe::{Base, Lock, LockedDebian, LockedPackage, LockedRelease, PublishedImage, Recipe, Tier};
+use recipe::{Base, Lock, LockedCommit, LockedDebian, LockedPackage, LockedRelease, PublishedImage, Recipe, Tier};
 
 use crate::{
     ArchiveSet, Build, ContextPlace, Epoch, Ground, ImagePlace, LockedRecipe, Places, Plan, Project, PublishedError,
@@ -10,9 +10,17 @@ use crate::{
 };
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
-const BASES: [(&str, &str); 4] = [
+const PICOCLAW: &str = include_str!("../../runtimes/picoclaw/recipe.toml");
+const MICROCLAW: &str = include_str!("../../runtimes/microclaw/recipe.toml");
+const BASES: [(&str, &str); 10] = [
     ("base/debian.toml", include_str!("../../base/debian.toml")),
+    ("base/cc.toml", include_str!("../../base/cc.toml")),
+    ("base/go.toml", include_str!("../../base/go.toml")),
     ("base/node.toml", include_str!("../../base/node.toml")),
+    ("base/npm.toml", include_str!("../../base/npm.toml")),
+    ("base/rust.toml", include_str!("../../base/rust.toml")),
+    ("base/rust-target.toml", include_str!("../../base/rust-target.toml")),
+    ("base/static.toml", include_str!("../../base/static.toml")),
     ("base/init-target.toml", include_str!("../../base/init-target.toml")),
     ("base/init-toolchain.toml", include_str!("../../base/init-toolchain.toml")),
 ];
@@ -41,6 +49,15 @@ fn answer(requests: &Requests) -> Lock {
             integrity: None,
             sha256: Digest::of(&request.package),
             size: 1,
+        });
+    }
+    for request in &requests.commits {
+        lock.put_commit(LockedCommit {
+            url: request.url.clone(),
+            reference: request.reference.to_string(),
+            commit: Digest::of(&request.url).hex()[..40].to_owned(),
+            tree: Digest::of(&request.url).hex()[..40].to_owned(),
+            committed: 1_785_000_000,
         });
     }
     for request in &requests.debian {
@@ -82,7 +99,7 @@ pub(crate) fn plan_tier(recipe: &Recipe, tier: &Tier, target: Platform) -> Resul
     let requests = Requests::of(recipe, &project)?;
     let lock = answer(&requests);
     let locked = LockedRecipe::new(recipe, &project, &lock, vec!["target".to_owned()])?;
-    let locked = locked.at(tier, Some(DEFAULT))?;
+    let locked = locked.with_lock_file(&Source::new("Cargo.lock", CARGO_LOCK))?.at(tier, Some(DEFAULT))?;
     let build = Platform::LINUX_AMD64;
     let layers = requests
         .debian
@@ -99,6 +116,21 @@ pub(crate) fn plan_tier(recipe: &Recipe, tier: &Tier, target: Platform) -> Resul
     }
     Plan::image(&locked, &ground, Build { build, target, epoch: locked.epoch() })
 }
+
+const CARGO_LOCK: &str = r#"
+version = 4
+
+[[package]]
+name = "microclaw"
+version = "0.5.0"
+dependencies = ["log"]
+
+[[package]]
+name = "log"
+version = "0.4.35"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "5d15f86d12da44cd8d4ec3c73984537eb7f4cadcb9776a575a0a8a05ca11005c"
+"#;
 
 const CUSTOM: &str = r#"
 schema = 1
@@ -132,6 +164,16 @@ command = ["/usr/local/bin/sample"]
 fn the_plan_of_openclaw() {
     let plan = plan(OPENCLAW, Platform::LINUX_AMD64).expect("plans");
     insta::assert_snapshot!(describe(&plan));
+}
+
+#[test]
+fn the_plan_of_a_go_program_for_another_platform() {
+    insta::assert_snapshot!(describe(&plan(PICOCLAW, Platform::LINUX_ARM64).expect("plans")));
+}
+
+#[test]
+fn the_plan_of_a_rust_program_with_a_web_page_for_another_platform() {
+    insta::assert_snapshot!(describe(&plan(MICROCLAW, Platform::LINUX_ARM64).expect("plans")));
 }
 
 #[test]

@@ -76,7 +76,11 @@ fn git(url: &Value<'_>, table: &Table<'_>) -> Result<SourceSpec> {
     let is_remote =
         url_text.value.contains("://") || url_text.value.split_once(':').is_some_and(|(host, _)| !host.contains('/'));
     if !is_remote {
-        return Err(url.bad("is not the URL of a repository: `https://…`, `ssh://…`, `file:///…` or `user@host:path`"));
+        let message = format!(
+            "`{}` is not the URL of a repository: `https://…`, `ssh://…`, `file:///…` or `user@host:path`",
+            url_text.value
+        );
+        return Err(url.bad(message));
     }
     let (tag, branch, rev) = (table.get("tag"), table.get("branch"), table.get("rev"));
     let reference = match (tag, branch, rev) {
@@ -87,7 +91,9 @@ fn git(url: &Value<'_>, table: &Table<'_>) -> Result<SourceSpec> {
             let is_id = matches!(text.value.len(), 40 | 64)
                 && text.value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             if !is_id {
-                return Err(rev.bad("is not a whole commit id: 40 or 64 lower-case hexadecimal digits"));
+                let message =
+                    format!("`{}` is not a whole commit id: 40 or 64 lower-case hexadecimal digits", text.value);
+                return Err(rev.bad(message));
             }
             text.map(GitReference::Commit)
         }
@@ -114,7 +120,7 @@ fn name(value: &Value<'_>) -> Result<Spanned<String>> {
 fn archive(url: &Value<'_>, table: &Table<'_>) -> Result<SourceSpec> {
     let url_text = url.text()?;
     if !["http://", "https://", "file://"].iter().any(|scheme| url_text.value.starts_with(scheme)) {
-        return Err(url.bad("is not an http, https or file URL"));
+        return Err(url.bad(format!("`{}` is not an http, https or file URL", url_text.value)));
     }
     let value = table.need("sha256")?;
     let text = value.text()?;
@@ -138,7 +144,8 @@ pub(crate) fn relative(value: &Value<'_>) -> Result<Spanned<String>> {
     let text = value.text()?;
     let plain = text.value.trim_start_matches("./").trim_end_matches('/');
     if plain.starts_with('/') || plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(value.bad("is not a path below the source's root: no `/` at the start, no `..`"));
+        let message = format!("`{}` is not a path below the source's root: no `/` at the start, no `..`", text.value);
+        return Err(value.bad(message));
     }
     Ok(Spanned::new(plain.to_owned(), text.span))
 }

@@ -29,6 +29,7 @@ const DOWNLOADS: &str = "https://static.crates.io/crates";
 /// The source goes into the directory that is kept: files whose content is the same keep their time there, those that
 /// changed get a new one, which is what cargo goes by. The paths never change, so neither do the programs' bytes.
 const COMPILE: &str = r#"rsync --recursive --links --perms --checksum --delete /source/ /build/source/
+cd /build/source
 cargo build "$@"
 mkdir -p /out/bin
 cd "/build/target/$TRIPLE/$DIRECTORY"
@@ -176,12 +177,7 @@ pub(super) fn compile(
         env.insert(format!("CARGO_TARGET_{}_RUSTFLAGS", upper(triple)), "-Ctarget-feature=+crt-static".to_owned());
     }
     let mut args = words(&["/bin/sh", "-euc", COMPILE, "cargo"]);
-    args.extend(words(&[
-        "--locked",
-        "--offline",
-        "--manifest-path=/build/source/Cargo.toml",
-        "--target-dir=/build/target",
-    ]));
+    args.extend(words(&["--locked", "--offline", "--target-dir=/build/target"]));
     args.push(format!("--target={triple}"));
     args.push(format!("--profile={}", rust.profile));
     args.extend(rust.members.iter().map(|member| format!("--package={}", member.value)));
