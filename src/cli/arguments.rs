@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use oci::Platform;
 
+use super::sources::Sources;
+
 /// Builds production images of the claw AI-agent runtimes, with no daemon.
 ///
 /// `clawbuild openclaw` builds the image of runtimes/openclaw. Targets are recipes by name, `base/NAME`, or paths to a
@@ -128,6 +130,8 @@ pub(crate) struct Build {
     pub(crate) load: bool,
     #[command(flatten)]
     pub(crate) naming: Naming,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// Run every step although its result is known
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -209,6 +213,8 @@ pub(crate) struct Test {
     /// The platform whose image is run [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// How many build steps run at a time [default: the number of processors]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
@@ -234,6 +240,8 @@ pub(crate) struct Publish {
     /// Recipes by name, or paths
     #[arg(value_name = "TARGET", required = true)]
     pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// What the repositories begin with: NAME/base/node, NAME/packages/openclaw
     #[arg(long, value_name = "NAME")]
     pub(crate) repository: oci::Repository,
@@ -290,6 +298,8 @@ pub(crate) struct Lock {
     /// Recipes by name, or paths; all when none is given
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// Resolve everything anew, not only what is missing; with a name, only what it names
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(crate) update: Option<String>,
@@ -306,6 +316,8 @@ pub(crate) struct Graph {
     /// The platform [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// What is printed
     #[arg(long, short, value_enum, default_value_t = GraphFormat::Text)]
     pub(crate) format: GraphFormat,

@@ -32,6 +32,8 @@ pub(super) fn bake(settings: &Settings, arguments: &Graph, printer: &Printer) ->
             found.push((loaded, workspace, place));
         }
     }
+    let around: Vec<_> = found.iter().map(|(loaded, workspace, _)| (&**loaded, workspace)).collect();
+    let settings = &arguments.sources.apply_to(settings, &around)?;
     let locks = super::run_building(settings, printer, None, async |session| {
         let mut locks = Vec::new();
         for (loaded, workspace, _) in &found {

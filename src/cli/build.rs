@@ -30,6 +30,7 @@ pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -
         let found = arguments.targets.iter().map(|word| Target::find_all(&workspace, word));
         found.collect::<Result<Vec<_>, _>>()?.concat()
     };
+    let settings = &arguments.sources.apply(settings, &targets)?;
     let request = Request::new(settings, arguments)?;
     request.check(&targets)?;
     super::run_building(settings, printer, arguments.jobs, async |session| {

@@ -19,6 +19,7 @@ pub(crate) fn graph(settings: &Settings, arguments: &Graph, printer: &Printer) -
         return Err(Diagnostic::new(codes::cli::USAGE, "only `--format bake` takes several targets").into());
     };
     let target = Target::find(&Workspace::find()?, word)?;
+    let settings = &arguments.sources.apply(settings, std::slice::from_ref(&target))?;
     let locking = if settings.locked { Locking::Locked } else { Locking::Missing };
     let (plan, lowered) = super::run_building(settings, printer, None, async |session| {
         let platform = match arguments.platform {

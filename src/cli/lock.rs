@@ -29,6 +29,8 @@ pub(crate) fn lock(settings: &Settings, arguments: &Lock, printer: &Printer) -> 
         Some(name) => Locking::Named(name.clone()),
     };
     let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
+    let around: Vec<_> = recipes.iter().map(|loaded| (loaded, &workspace)).collect();
+    let settings = &arguments.sources.apply_to(settings, &around)?;
     let changes = super::run_building(settings, printer, None, async |session| {
         let (_, changes) = if arguments.targets.is_empty() {
             ensure_all_locked(session, &workspace, &loaded, &locking).await?

@@ -15,6 +15,7 @@ mod merge;
 mod output;
 mod publish;
 mod push;
+mod sources;
 mod test;
 
 use std::process::ExitCode;

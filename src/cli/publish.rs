@@ -31,6 +31,8 @@ pub(crate) fn publish(settings: &Settings, arguments: &Publish, printer: &Printe
         }
     }
     let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
+    let around: Vec<_> = recipes.iter().map(|loaded| (loaded, &workspace)).collect();
+    let settings = &arguments.sources.apply_to(settings, &around)?;
     let options = PublishOptions {
         repository: arguments.repository.clone(),
         platforms: arguments.platform.clone(),

@@ -19,6 +19,7 @@ pub(crate) fn test(settings: &Settings, arguments: &Test, printer: &Printer) -> 
     let workspace = Workspace::find()?;
     let words = if arguments.all { workspace.recipe_names() } else { arguments.targets.clone() };
     let targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
+    let settings = &arguments.sources.apply(settings, &targets)?;
     let reports = super::run_building(settings, printer, arguments.jobs, async |session| {
         let mut reports = Vec::new();
         for target in &targets {

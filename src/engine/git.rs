@@ -139,11 +139,8 @@ impl<'a> Repository<'a> {
     #[must_use]
     pub fn new(store: &'a Store, http: &Http, url: &'a str, task: &'a Task, cancel: &'a CancellationToken) -> Self {
         let settings = http.settings();
-        let remote = match url::Url::parse(url) {
-            Ok(url) => settings.mirrors.rewrite(&url).to_string(),
-            // What ssh takes (`git@host:path`) is no URL, and no mirror is either.
-            Err(_) => url.to_owned(),
-        };
+        // What ssh takes (`git@host:path`) is no URL.
+        let remote = settings.mirrors.replacement(url).map_or_else(|| url.to_owned(), String::from);
         Self { store, url, remote, offline: settings.offline, task, cancel }
     }
 
@@ -181,9 +178,24 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`GitError`].
     pub async fn describe(&self, commit: &str) -> Result<Described, GitError> {
-        let mirror = self.mirror(commit).await?;
-        let arguments = ["show", "--no-patch", "--format=%T %ct", commit];
-        let output = self.execute(self.command(Some(&mirror), arguments, None), "show").await?;
+        // A repository on this machine says it by itself, also when it lacks some of the commit's files.
+        let here = url::Url::parse(&self.remote).ok().and_then(|url| url.to_file_path().ok());
+        let said = match here {
+            Some(here) => self.show(&here, commit).await.ok(),
+            None => None,
+        };
+        match said {
+            Some(described) => Ok(described),
+            None => self.show(&self.mirror(commit).await?, commit).await,
+        }
+    }
+
+    async fn show(&self, repository: &Path, commit: &str) -> Result<Described, GitError> {
+        // `-C` finds the repository of a work tree and a bare one alike.
+        let arguments = [OsStr::new("-C"), repository.as_os_str(), "show".as_ref(), "--no-patch".as_ref()]
+            .into_iter()
+            .chain(["--format=%T %ct".as_ref(), commit.as_ref()]);
+        let output = self.execute(self.command(None, arguments, None), "show").await?;
         let text = String::from_utf8_lossy(&output);
         let described = text
             .trim()
@@ -194,6 +206,16 @@ impl<'a> Repository<'a> {
             remote: redacted(&self.remote),
             output: vec![text.into_owned()],
         })
+    }
+
+    /// Writes the commit's files into `directory`, with the commit's time, owned by this process.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn export(&self, commit: &llb::GitCommit, directory: &Path) -> Result<(), GitError> {
+        let source =
+            GitSource { remote: self.url.to_owned(), commit: commit.clone(), subdir: None, keep_git_dir: false };
+        self.check_out(&source, directory).await
     }
 
     /// Checks the commit out into `directory`: files as they are in it, with the commit's time, owned by this process.

@@ -1,13 +1,13 @@
 //! Base images: each built once, then known by its plan.
 
 use oci::{Digest, Platform};
-use plan::{ArchiveSet, BaseImages, Ground, LockedBase, LockedRecipe};
+use plan::{ArchiveSet, BaseImages, Checkout, Ground, LockedBase, LockedRecipe};
 use recipe::{DebianRequest, Lock};
 use serde::{Deserialize, Serialize};
 use store::{Bucket, Key};
 
 use super::solve::{Contexts, SolveOptions, Work};
-use super::{Session, archives, layers};
+use super::{Session, archives, checkouts, layers};
 use crate::cli::Failure;
 
 /// The record of a base's image: its manifest, and every blob it needs.
@@ -25,12 +25,14 @@ pub(crate) struct Own {
     pub(crate) packages: Vec<DebianRequest>,
     /// Archives.
     pub(crate) archives: Vec<ArchiveSet>,
+    /// Commits.
+    pub(crate) checkouts: Vec<Checkout>,
 }
 
 impl Own {
     /// What the image of a recipe needs.
     pub(crate) fn of(locked: &LockedRecipe<'_>, target: Platform) -> Self {
-        Self { packages: locked.package_layers(target), archives: locked.archives() }
+        Self { packages: locked.package_layers(target), archives: locked.archives(), checkouts: locked.checkouts() }
     }
 }
 
@@ -44,12 +46,13 @@ pub(crate) async fn lay_ground(
 ) -> Result<Ground, Failure> {
     let requests: Vec<DebianRequest> = bases.iter().filter_map(LockedBase::debian).chain(own.packages).collect();
     let sets: Vec<ArchiveSet> = bases.iter().flat_map(LockedBase::archives).chain(own.archives).collect();
-    let (layers, archives) = futures::future::try_join(
+    let (layers, archives, checkouts) = futures::future::try_join3(
         layers::debian_layers(session, lock, &requests),
         archives::archive_layers(session, &sets),
+        checkouts::checkouts(session, &own.checkouts),
     )
     .await?;
-    let mut ground = Ground { images: BaseImages::new(), layers, archives };
+    let mut ground = Ground { images: BaseImages::new(), layers, archives, checkouts };
     for base in bases {
         let manifest = build_base(session, base, &ground).await?;
         ground.images.insert((base.base.name.value.clone(), base.platform), manifest);

@@ -95,7 +95,7 @@ pub async fn lower_base(
 ) -> Result<(Plan, Lowered), Failure> {
     let bases = plan::locked_base(workspace.project()?, name, platform, lock)?;
     let (base, below) = bases.split_last().expect("a chain holds at least the base asked for");
-    let own = Own { packages: base.debian().into_iter().collect(), archives: base.archives() };
+    let own = Own { packages: base.debian().into_iter().collect(), archives: base.archives(), ..Own::default() };
     let ground = bases::lay_ground(session, lock, below, own).await?;
     let plan = base.plan(&ground);
     let lowered = plan.lower();
@@ -128,6 +128,16 @@ pub(crate) async fn prepare<'a>(
     lock: &Lock,
     platform: Platform,
 ) -> Result<Prepared<'a>, Failure> {
+    if let Some(url) = locked.source_archive()
+        && session.settings().sources.contains_key(url)
+        && session.embedded().await?.is_none()
+    {
+        let message = "only the embedded engine takes an archive from elsewhere: others download it by themselves";
+        return Err(Diagnostic::new(codes::cli::SOURCE, message)
+            .label(&loaded.recipe.source, loaded.recipe.origin.span, "of this source")
+            .help("add `--engine embedded`, or leave `--source` out")
+            .into());
+    }
     let bases = locked.bases(session.build_platform(platform).await?, platform)?;
     let ground = bases::lay_ground(session, lock, &bases, Own::of(&locked, platform)).await?;
     let directory = loaded.directory.on_disk(session.store())?;

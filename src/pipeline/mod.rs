@@ -3,6 +3,7 @@
 mod archives;
 mod bases;
 mod check;
+mod checkouts;
 mod contract;
 mod dependencies;
 mod docker;

@@ -65,6 +65,7 @@ impl Run {
                 Diagnostic::new(codes::cli::SETTINGS, error.to_string()).help("mirrors are `PREFIX = REPLACEMENT`"),
             )
         })?;
+        let mirrors = mirrors.with_whole(settings.sources.clone());
         let http = Http::new(HttpSettings { mirrors, offline: settings.offline, ..HttpSettings::default() });
         let downloader = Downloader::new(http, store.clone());
         let keychain = Keychain::from_environment(|name| std::env::var_os(name));
@@ -84,6 +85,7 @@ impl Run {
     #[must_use]
     pub(crate) fn has_mirrors(&self) -> bool {
         self.settings.mirrors.values().any(|replacement| replacement.starts_with("file:"))
+            || self.settings.sources.values().any(|replacement| replacement.scheme() == "file")
     }
 
     /// The store.

@@ -43,6 +43,7 @@ pub use place::{ContextPlace, ImagePlace, Places};
 pub use project::Project;
 pub use published::{GivenImage, Published, PublishedError, Unpublished};
 pub use requests::{DEBIAN_OWNER_BASE, Requests};
+pub use source::{Checkout, Checkouts};
 pub use stage::{
     CA_SECRET, Context, Copy, CopyFrom, Download, FileAction, From, Mount, MountKind, Origin, Plan, Run, Stage,
     StageId, Step, StepKind,

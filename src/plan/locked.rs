@@ -12,7 +12,7 @@ use crate::bases::locked_chain;
 use crate::init::{INIT_BASE, INIT_TARGET_BASE};
 use crate::language::CargoLock;
 use crate::source::LockedSource;
-use crate::{ArchiveSet, Epoch, LockedBase, PlanError, Project, Requests, language, requests, source, tier};
+use crate::{ArchiveSet, Checkout, Epoch, LockedBase, PlanError, Project, Requests, language, requests, source, tier};
 
 /// A recipe together with the bases under it and a lock that answers all their requests.
 #[derive(Clone, Debug)]
@@ -157,6 +157,25 @@ impl<'a> LockedRecipe<'a> {
             Language::Node(_) | Language::Go(_) | Language::Custom => None,
         };
         source.into_iter().chain(crates).collect()
+    }
+
+    /// The commits whose files a plan needs.
+    #[must_use]
+    pub fn checkouts(&self) -> Vec<Checkout> {
+        let LockedSource::Commit(locked) = self.source else { return Vec::new() };
+        vec![Checkout { url: locked.url.clone(), commit: locked.commit.clone() }]
+    }
+
+    /// The archive of the source, where the engine downloads it by itself.
+    #[must_use]
+    pub fn source_archive(&self) -> Option<&str> {
+        match (&self.recipe.origin.value, self.source) {
+            (SourceSpec::Archive { url, .. }, _) => Some(&url.value),
+            (SourceSpec::Release { .. }, LockedSource::Release(release)) if ArchiveSet::of_release(release).is_none() => {
+                Some(&release.url)
+            }
+            _ => None,
+        }
     }
 
     /// The requests for the Debian packages of the recipe's own and of the profiles under the image, lower ones first.

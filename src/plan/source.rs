@@ -1,6 +1,8 @@
 //! The source of a recipe's program as a tree.
 
-use oci::Platform;
+use std::collections::BTreeMap;
+
+use oci::{Digest, Platform};
 use recipe::{GitRequest, LockedCommit, LockedRelease, Registry, SourceSpec};
 
 use crate::archives::download;
@@ -9,6 +11,29 @@ use crate::{
     ArchiveSet, Context, Copy, CopyFrom, Epoch, FileAction, From, Ground, LockedRecipe, Origin, Stage, StageId, Step,
     StepKind,
 };
+
+/// A commit whose files a plan needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checkout {
+    /// The repository.
+    pub url: String,
+    /// The commit's id.
+    pub commit: String,
+}
+
+/// Images of one layer that hold a commit's files.
+pub type Checkouts = BTreeMap<Checkout, Digest>;
+
+impl Checkout {
+    /// What a stage of its files starts from: an image where there is one, else whatever the engine fetches.
+    pub(crate) fn from(&self, ground: &Ground, origin: Origin) -> From {
+        let Self { url, commit } = self;
+        match ground.checkouts.get(self) {
+            Some(manifest) => From::Layout { name: format!("checkouts/{commit}"), manifest: *manifest, origin },
+            None => From::Git { url: url.clone(), commit: commit.clone(), origin },
+        }
+    }
+}
 
 /// What the lock has for the program's source.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +78,8 @@ impl SourceTree {
                 }
             },
             (SourceSpec::Git { url, .. }, LockedSource::Commit(commit)) => {
-                let from = From::Git { url: url.value.clone(), commit: commit.commit.clone(), origin };
+                let checkout = Checkout { url: url.value.clone(), commit: commit.commit.clone() };
+                let from = checkout.from(ground, origin);
                 let name = format!("{} checkout", recipe.name.value);
                 let checkout = stages.named(&name).unwrap_or_else(|| {
                     let epoch = Epoch(commit.committed);

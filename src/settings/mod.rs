@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use buildkit::address::BuilderArgument;
 use diag::{Diagnostic, Source, codes};
 use serde::Deserialize;
+use url::Url;
 
 use crate::cli::Failure;
 use crate::pipeline::{EngineSettings, Wish};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub progress: Mode,
     /// URL prefixes fetched from elsewhere.
     pub mirrors: BTreeMap<String, String>,
+    /// Sources of recipes fetched from elsewhere in this run, by the address the recipe or the lock has.
+    pub sources: BTreeMap<String, Url>,
     /// The environment.
     pub variables: Variables,
 }
@@ -67,6 +70,7 @@ impl Settings {
             locked: global.locked,
             progress: global.progress.as_deref().and_then(Mode::parse).unwrap_or_default(),
             mirrors,
+            sources: BTreeMap::new(),
             variables,
         })
     }

@@ -5,6 +5,8 @@ codes! {
         "An argument is unknown, missing or has a value that cannot be read. `clawbuild help` lists the verbs, `clawbuild help VERB` the options of one.";
     UNKNOWN_TARGET = "cli/unknown-target", Usage, "no such target",
         "The target is not a recipe in `runtimes/`, not a base in `base/` and not a path to a recipe. `clawbuild list` prints the targets there are.";
+    SOURCE = "cli/source", Usage, "a source cannot come from there",
+        "`--source NAME=PLACE` fetches the source of the recipe NAME from another repository or archive, in this run only. NAME must be a recipe the command is about; PLACE a git repository (a path or a URL) where the recipe names one, else the very archive that the lock pins. The commit or checksum in the lock stays, so the image is the same wherever its source came from.";
     MERGE = "cli/merge", User, "images cannot be joined",
         "`clawbuild merge` joins images that several machines built, each for its own platform. They must be images of the same target, one for each platform, pushed to the same repository; the metadata files that `--metadata-file` wrote say so.";
     FILE = "cli/file", User, "a file cannot be read or written",

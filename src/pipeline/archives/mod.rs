@@ -25,13 +25,13 @@ use crate::cli::Failure;
 /// How many archives are fetched at a time.
 const FETCHES: usize = 16;
 /// Layers are compressed alike whatever the image asks for: they are shared between images.
-const COMPRESSION: Compression = Compression::Gzip;
+pub(super) const COMPRESSION: Compression = Compression::Gzip;
 
 /// The record of a layer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Unpacked {
-    manifest: Digest,
+pub(super) struct Unpacked {
+    pub(super) manifest: Digest,
     config: Digest,
     layer: Digest,
 }
@@ -69,7 +69,8 @@ fn key(set: &ArchiveSet) -> Key {
     Key::of([&b"archives"[..], write::IDENTITY.as_bytes(), identity.as_bytes(), set.digest().as_bytes()])
 }
 
-fn known(store: &Store, key: &Key) -> Option<Unpacked> {
+/// What is in the store by this key, whole.
+pub(super) fn known(store: &Store, key: &Key) -> Option<Unpacked> {
     let known: Unpacked = store.record(Bucket::Bases, key)?;
     let blobs = [known.manifest, known.config, known.layer];
     blobs.iter().all(|blob| store.blob_size(blob).is_some()).then_some(known)
@@ -120,6 +121,11 @@ fn write_image(store: &Store, set: &ArchiveSet, key: &Key) -> Result<Unpacked, F
         return Ok(known);
     }
     let layer = write_layer(store, set)?;
+    put_image(store, key, &layer)
+}
+
+/// An image of one layer and no config, recorded under `key`.
+pub(super) fn put_image(store: &Store, key: &Key, layer: &LayerBlob) -> Result<Unpacked, Failure> {
     let platform = Platform::LINUX_AMD64;
     let config = ImageConfig {
         created: None,

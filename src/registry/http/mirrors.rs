@@ -1,10 +1,15 @@
 //! Sending requests elsewhere: `[mirrors]`.
 
+use std::collections::BTreeMap;
+
 use url::Url;
 
-/// Prefix rewrites for URLs. The longest prefix that fits decides, as with git's `insteadOf`.
+/// Rewrites of URLs. A whole URL goes before prefixes, of which the longest that fits decides, as with git's `insteadOf`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mirrors(Vec<(String, String)>);
+pub struct Mirrors {
+    prefixes: Vec<(String, String)>,
+    whole: BTreeMap<String, Url>,
+}
 
 /// A mirror that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,25 +38,41 @@ impl Mirrors {
                 _ => Err(MirrorError::Replacement(replacement)),
             }
         });
-        Ok(Self(pairs.collect::<Result<_, _>>()?))
+        Ok(Self { prefixes: pairs.collect::<Result<_, _>>()?, whole: BTreeMap::new() })
+    }
+
+    /// The same, with these whole addresses replaced. An address need not be a URL: git knows others.
+    #[must_use]
+    pub fn with_whole(self, pairs: impl IntoIterator<Item = (String, Url)>) -> Self {
+        Self { whole: pairs.into_iter().collect(), ..self }
     }
 
     /// Whether nothing is rewritten.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.prefixes.is_empty() && self.whole.is_empty()
+    }
+
+    /// What stands in for an address, if anything does.
+    #[must_use]
+    pub fn replacement(&self, address: &str) -> Option<Url> {
+        let parsed = Url::parse(address);
+        let whole = self.whole.get(address).or_else(|| self.whole.get(parsed.as_ref().ok()?.as_str()));
+        whole.cloned().or_else(|| {
+            let url = parsed.ok()?;
+            let text = url.as_str();
+            self.prefixes
+                .iter()
+                .filter_map(|(prefix, to)| Some((prefix.len(), to, text.strip_prefix(prefix.as_str())?)))
+                .max_by_key(|(length, ..)| *length)
+                .and_then(|(_, replacement, rest)| Url::parse(&format!("{replacement}{rest}")).ok())
+        })
     }
 
     /// Where `url` is to be fetched from: its replacement, or itself.
     #[must_use]
     pub fn rewrite(&self, url: &Url) -> Url {
-        let text = url.as_str();
-        self.0
-            .iter()
-            .filter_map(|(prefix, replacement)| Some((prefix.len(), replacement, text.strip_prefix(prefix.as_str())?)))
-            .max_by_key(|(length, ..)| *length)
-            .and_then(|(_, replacement, rest)| Url::parse(&format!("{replacement}{rest}")).ok())
-            .unwrap_or_else(|| url.clone())
+        self.replacement(url.as_str()).unwrap_or_else(|| url.clone())
     }
 }
 
@@ -79,6 +100,19 @@ mod tests {
         );
         assert_eq!(rewritten(&mirrors, "https://deb.debian.org/debian-security/b"), "file:///srv/security/b");
         assert_eq!(rewritten(&mirrors, "https://example.org/x?y=1"), "https://example.org/x?y=1");
+    }
+
+    #[test]
+    fn a_whole_address_goes_before_prefixes_and_need_not_be_a_url() {
+        let to = |text: &str| Url::parse(text).expect("url");
+        let mirrors = mirrors(&[("https://git.example.org/", "https://mirror.example.org/")]).with_whole([
+            ("https://git.example.org/a".to_owned(), to("file:///srv/a")),
+            ("git@example.org:b".to_owned(), to("file:///srv/b")),
+        ]);
+        assert_eq!(rewritten(&mirrors, "https://git.example.org/a"), "file:///srv/a");
+        assert_eq!(rewritten(&mirrors, "https://git.example.org/ab"), "https://mirror.example.org/ab");
+        assert_eq!(mirrors.replacement("git@example.org:b"), Some(to("file:///srv/b")));
+        assert_eq!(mirrors.replacement("git@example.org:c"), None);
     }
 
     #[test]
