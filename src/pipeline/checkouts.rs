@@ -78,8 +78,7 @@ fn layer(store: &Store, root: &Path) -> Result<oci::layer::compress::LayerBlob, 
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut tar = TarWriter::new(LayerWriter::new(store.blob_writer()?, COMPRESSION, threads));
     let failed = |error: TarError| StoreError::io("write a layer to", store.root())(io::Error::other(error));
-    append(&mut tar, root, &PathBuf::new())
-        .map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
+    append(&mut tar, root, &PathBuf::new()).map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
     let writer = tar.finish().map_err(failed)?;
     let (layer, blob) = writer.finish().map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
     blob.commit(Some(&layer.descriptor.digest))?;
@@ -105,7 +104,8 @@ fn append<W: io::Write>(tar: &mut TarWriter<W>, root: &Path, below: &Path) -> io
         let mode = if meta.is_symlink() { 0o777 } else { meta.permissions().mode() & 0o7777 };
         let mtime = std::os::unix::fs::MetadataExt::mtime(&meta);
         let path_in_tar = name.as_os_str().as_bytes().to_vec();
-        let entry = Entry { path: path_in_tar, kind, mode, uid: 0, gid: 0, mtime, nanoseconds: 0, xattrs: Default::default() };
+        let entry =
+            Entry { path: path_in_tar, kind, mode, uid: 0, gid: 0, mtime, nanoseconds: 0, xattrs: Default::default() };
         if meta.is_file() {
             tar.append(&entry, &mut fs::File::open(&path)?).map_err(io::Error::other)?;
         } else {

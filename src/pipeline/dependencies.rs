@@ -46,7 +46,10 @@ pub(crate) fn need(workspace: &Workspace, loaded: &LoadedRecipe, lock: &Lock, up
         let message = format!("the source has no `{file}`");
         return Err(Diagnostic::new(codes::lock::DEPENDENCIES, message)
             .label(&loaded.recipe.source, loaded.recipe.origin.span, "looked for in this source")
-            .help("run `cargo generate-lockfile` there, and commit the file")
+            .help(match &loaded.recipe.build.language.value {
+                Language::Rust(_) => "run `cargo generate-lockfile` there, and commit the file",
+                _ => "write it, and commit it",
+            })
             .into());
     };
     // What cannot be used is not pinned.

@@ -10,7 +10,7 @@ use semver::{Version, VersionReq};
 
 use crate::bases::locked_chain;
 use crate::init::{INIT_BASE, INIT_TARGET_BASE};
-use crate::language::CargoLock;
+use crate::language::{CargoLock, ZigManifest};
 use crate::source::LockedSource;
 use crate::{ArchiveSet, Checkout, Epoch, LockedBase, PlanError, Project, Requests, language, requests, source, tier};
 
@@ -33,6 +33,8 @@ pub struct LockedRecipe<'a> {
     pub(crate) source: LockedSource<'a>,
     /// The crates of a Rust program, once its lock file was read.
     crates: ArchiveSet,
+    /// What a Zig program depends on, once its manifest was read.
+    pub(crate) zig: ZigManifest,
     /// Which of the recipe's images is meant.
     pub(crate) tier: Tier,
     /// The recipe as that image has it.
@@ -65,7 +67,8 @@ impl<'a> LockedRecipe<'a> {
         };
         let crates = CargoLock::default().archives(recipe.name.value.as_str());
         let (tier, image) = (Tier::Runtime, recipe.at(&Tier::Runtime));
-        Ok(Self { recipe, project, lock, chain, requests, ignore, source, crates, tier, image, config: None })
+        let zig = ZigManifest::default();
+        Ok(Self { recipe, project, lock, chain, requests, ignore, source, crates, zig, tier, image, config: None })
     }
 
     /// The recipe with the lock file its language has, which says what the program depends on.
@@ -77,6 +80,7 @@ impl<'a> LockedRecipe<'a> {
             Language::Rust(_) => {
                 self.crates = CargoLock::parse(text)?.archives(self.recipe.name.value.as_str());
             }
+            Language::Zig(_) => self.zig = ZigManifest::parse(text.text()),
             // pnpm and go read theirs by themselves.
             Language::Node(_) | Language::Go(_) | Language::Custom => {}
         }
@@ -154,7 +158,7 @@ impl<'a> LockedRecipe<'a> {
         };
         let crates = match &self.recipe.build.language.value {
             Language::Rust(_) => Some(self.crates.clone()),
-            Language::Node(_) | Language::Go(_) | Language::Custom => None,
+            Language::Node(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => None,
         };
         source.into_iter().chain(crates).collect()
     }
@@ -162,8 +166,11 @@ impl<'a> LockedRecipe<'a> {
     /// The commits whose files a plan needs.
     #[must_use]
     pub fn checkouts(&self) -> Vec<Checkout> {
-        let LockedSource::Commit(locked) = self.source else { return Vec::new() };
-        vec![Checkout { url: locked.url.clone(), commit: locked.commit.clone() }]
+        let source = match self.source {
+            LockedSource::Commit(locked) => Some(Checkout { url: locked.url.clone(), commit: locked.commit.clone() }),
+            LockedSource::Release(_) | LockedSource::Nothing => None,
+        };
+        source.into_iter().chain(self.zig.checkouts()).collect()
     }
 
     /// The archive of the source, where the engine downloads it by itself.
@@ -171,7 +178,9 @@ impl<'a> LockedRecipe<'a> {
     pub fn source_archive(&self) -> Option<&str> {
         match (&self.recipe.origin.value, self.source) {
             (SourceSpec::Archive { url, .. }, _) => Some(&url.value),
-            (SourceSpec::Release { .. }, LockedSource::Release(release)) if ArchiveSet::of_release(release).is_none() => {
+            (SourceSpec::Release { .. }, LockedSource::Release(release))
+                if ArchiveSet::of_release(release).is_none() =>
+            {
                 Some(&release.url)
             }
             _ => None,
@@ -224,7 +233,9 @@ impl<'a> LockedRecipe<'a> {
         let is_cross = build != target;
         let steps = match &self.recipe.build.language.value {
             Language::Node(_) => Some(own.clone()),
-            Language::Rust(_) | Language::Go(_) | Language::Custom => language::toolchain(self.recipe),
+            Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {
+                language::toolchain(self.recipe)
+            }
         };
         let for_target = [Some(init(INIT_TARGET_BASE)), language::target_base(self.recipe)];
         let for_target = for_target.into_iter().flatten().filter(|_| is_cross).map(|name| (name, target));
@@ -245,6 +256,7 @@ impl<'a> LockedRecipe<'a> {
                 Err(_) => String::new(),
             },
             Language::Rust(_) => "cargo".to_owned(),
+            Language::Zig(_) => "zig".to_owned(),
             Language::Go(_) | Language::Custom => String::new(),
         }
     }

@@ -58,7 +58,7 @@ impl Requests {
                     requests.release(tool.archive.request(platform.architecture, &base.source));
                 }
             }
-            Language::Rust(_) | Language::Go(_) | Language::Custom => {}
+            Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {}
         }
         Ok(requests)
     }

@@ -54,13 +54,15 @@ pub enum Language {
     Rust(Rust),
     /// Go.
     Go(Go),
+    /// Zig.
+    Zig(Zig),
     /// Only the stages the recipe writes out.
     Custom,
 }
 
 impl Language {
     /// Every file that [`Language::lock_file`] may name.
-    pub const LOCK_FILES: [&str; 2] = ["pnpm-lock.yaml", "Cargo.lock"];
+    pub const LOCK_FILES: [&str; 3] = ["pnpm-lock.yaml", "Cargo.lock", "build.zig.zon"];
 
     /// The word recipes use.
     #[must_use]
@@ -69,6 +71,7 @@ impl Language {
             Self::Node(_) => "node",
             Self::Rust(_) => "rust",
             Self::Go(_) => "go",
+            Self::Zig(_) => "zig",
             Self::Custom => "custom",
         }
     }
@@ -79,6 +82,8 @@ impl Language {
         match self {
             Self::Node(_) => Some("pnpm-lock.yaml"),
             Self::Rust(_) => Some("Cargo.lock"),
+            // It names dependencies by hash, so it is manifest and lock in one.
+            Self::Zig(_) => Some("build.zig.zon"),
             // go.mod and go.sum are one with the source.
             Self::Go(_) | Self::Custom => None,
         }
@@ -90,6 +95,7 @@ impl Language {
         match self {
             Self::Rust(_) => Some("rust"),
             Self::Go(_) => Some("go"),
+            Self::Zig(_) => Some("zig"),
             Self::Node(_) | Self::Custom => None,
         }
     }
@@ -140,4 +146,41 @@ pub struct Go {
     pub variables: BTreeMap<String, String>,
     /// Patterns of packages whose `go:generate` lines run before compiling, without network.
     pub generate: Vec<Spanned<String>>,
+}
+
+/// Zig programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zig {
+    /// What the compiler goes for.
+    pub optimize: Optimize,
+    /// Options of `build.zig`, as `-DNAME=VALUE` sets them; `{version}` stands for the image's version.
+    pub options: BTreeMap<String, String>,
+    /// Programs that go into the image; every one that is installed when empty.
+    pub bins: Vec<Spanned<String>>,
+}
+
+/// What Zig's compiler goes for. Spec: Zig language reference, §Build Mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimize {
+    /// A small program.
+    Small,
+    /// A fast program.
+    Fast,
+    /// A program that checks itself.
+    Safe,
+}
+
+impl Optimize {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Fast, Self::Safe];
+
+    /// Zig's name of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "ReleaseSmall",
+            Self::Fast => "ReleaseFast",
+            Self::Safe => "ReleaseSafe",
+        }
+    }
 }

@@ -6,7 +6,7 @@ use diag::Spanned;
 
 use crate::language::Place;
 use crate::reader::{Table, Value};
-use crate::{Build, Go, Language, Node, Result, Rust, SourceCopy, parse_recipe, parse_source};
+use crate::{Build, Go, Language, Node, Optimize, Result, Rust, SourceCopy, Zig, parse_recipe, parse_source};
 
 pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
     #[derive(Clone, Copy)]
@@ -14,9 +14,11 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         Node,
         Rust,
         Go,
+        Zig,
         Custom,
     }
-    let words = [("node", Word::Node), ("rust", Word::Rust), ("go", Word::Go), ("custom", Word::Custom)];
+    let words =
+        [("node", Word::Node), ("rust", Word::Rust), ("go", Word::Go), ("zig", Word::Zig), ("custom", Word::Custom)];
     let language = table.need("language")?.choice(&words)?;
     let requires = match table.table("requires")? {
         Some(table) => table
@@ -30,6 +32,7 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         Word::Node => Language::Node(node(table)?),
         Word::Rust => Language::Rust(rust(table)?),
         Word::Go => Language::Go(go(table)?),
+        Word::Zig => Language::Zig(zig(table)?),
         Word::Custom => Language::Custom,
     };
     let (mut copy, mut place, mut packages) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,7 +48,7 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         }
     }
     let toolchain = match language.value {
-        Word::Rust | Word::Go => table.get("toolchain").map(|value| value.parse()).transpose()?,
+        Word::Rust | Word::Go | Word::Zig => table.get("toolchain").map(|value| value.parse()).transpose()?,
         Word::Node | Word::Custom => None,
     };
     // `finish` takes the table; the keys above were asked of the same one.
@@ -118,6 +121,30 @@ fn go(table: &Table<'_>) -> Result<Go> {
         tags: words(table, "tags")?,
         variables,
         generate: words(table, "generate")?,
+    })
+}
+
+fn zig(table: &Table<'_>) -> Result<Zig> {
+    let mut options = BTreeMap::new();
+    if let Some(table) = table.table("options")? {
+        for (name, value) in table.entries() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            // These are what the recipe's platform and `optimize` decide.
+            let taken = ["target", "cpu", "optimize"].contains(&name.value);
+            if name.value.is_empty() || taken || !name.value.chars().all(plain) {
+                return Err(value.bad(format!("`{}` is not an option of build.zig to set here", name.value)));
+            }
+            options.insert(name.value.to_owned(), value.text()?.value);
+        }
+    }
+    let modes = Optimize::ALL.map(|mode| (mode.as_str(), mode));
+    Ok(Zig {
+        optimize: match table.get("optimize") {
+            Some(value) => value.choice(&modes)?.value,
+            None => Optimize::Small,
+        },
+        options,
+        bins: words(table, "bins")?,
     })
 }
 

@@ -4,6 +4,7 @@
 mod go;
 mod node;
 mod rust;
+mod zig;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) use node::pnpm;
 pub use rust::CargoLock;
 pub(crate) use rust::{RUST_TARGET_BASE, triple};
+pub(crate) use zig::ZigManifest;
 
 /// Where steps put what they made.
 const OUT: &str = "/out";
@@ -50,7 +52,7 @@ pub(crate) fn toolchain(recipe: &Recipe) -> Option<Spanned<Name>> {
 pub(crate) fn target_base(recipe: &Recipe) -> Option<Spanned<Name>> {
     match recipe.build.language.value {
         Language::Rust(_) => Some(Spanned::new(RUST_TARGET_BASE.parse().expect("a name"), recipe.build.language.span)),
-        Language::Go(_) | Language::Node(_) | Language::Custom => None,
+        Language::Go(_) | Language::Zig(_) | Language::Node(_) | Language::Custom => None,
     }
 }
 
@@ -65,6 +67,8 @@ impl Workshop<'_> {
             Language::Go(go) => {
                 self.compiled(stages, custom, go::EXCLUDE, |stages, source| Ok(go::compile(self, stages, go, source)))
             }
+            Language::Zig(zig) => self
+                .compiled(stages, custom, zig::EXCLUDE, |stages, source| Ok(zig::compile(self, stages, zig, source))),
             Language::Custom => Ok(Vec::new()),
         }
     }
@@ -74,6 +78,7 @@ impl Workshop<'_> {
         match &self.locked.recipe.build.language.value {
             Language::Node(node) => node::resolution(self, stages, node).map(Some),
             Language::Rust(_) => Ok(Some(self.lock_file_of_source(stages, rust::LOCK_FILE))),
+            Language::Zig(_) => Ok(Some(self.lock_file_of_source(stages, zig::MANIFEST))),
             Language::Go(_) | Language::Custom => Ok(None),
         }
     }
