@@ -9,6 +9,9 @@ use url::Url;
 use super::{Package, Release, ReleaseError, Releases};
 use crate::integrity::Expect;
 
+/// Where the index keeps files.
+const FILES: &str = "https://files.pythonhosted.org/packages";
+
 #[derive(Deserialize)]
 struct Project {
     releases: BTreeMap<String, Vec<File>>,
@@ -28,6 +31,21 @@ struct File {
 #[derive(Clone, Deserialize)]
 struct Digests {
     sha256: String,
+    blake2b_256: Option<String>,
+}
+
+impl File {
+    /// Where it lies. Caching proxies answer with URLs that are relative to themselves; the index's own follow from the
+    /// file's digest.
+    fn location(&self, document: &Url) -> Result<Url, url::ParseError> {
+        match (Url::parse(&self.url), self.digests.blake2b_256.as_deref()) {
+            (Err(url::ParseError::RelativeUrlWithoutBase), Some(sum)) if sum.len() == 64 && sum.is_ascii() => {
+                Url::parse(&format!("{FILES}/{}/{}/{}/{}", &sum[..2], &sum[2..4], &sum[4..], self.filename))
+            }
+            (Err(url::ParseError::RelativeUrlWithoutBase), _) => document.join(&self.url),
+            (absolute, _) => absolute,
+        }
+    }
 }
 
 impl Releases {
@@ -40,7 +58,8 @@ impl Releases {
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || name.is_empty() {
             return Err(package.bad_name());
         }
-        let text = self.document(&package, &format!("https://pypi.org/pypi/{name}/json")).await?;
+        let document = format!("https://pypi.org/pypi/{name}/json");
+        let text = self.document(&package, &document).await?;
         let mut project: Project = serde_json::from_slice(&text).map_err(|error| package.malformed(error))?;
         let Some(files) = project.releases.remove(version) else {
             let mut newest: Vec<(Option<String>, String)> = project
@@ -60,7 +79,9 @@ impl Releases {
         let sha256 = format!("sha256:{}", file.digests.sha256).parse().map_err(|error| package.malformed(error))?;
         Ok(Release {
             version: version.to_owned(),
-            archive: Url::parse(&file.url).map_err(|error| package.malformed(error))?,
+            archive: Url::parse(&document)
+                .and_then(|document| file.location(&document))
+                .map_err(|error| package.malformed(error))?,
             expect: Expect::sha256(sha256).with_size(file.size),
             published: package.time(file.upload_time_iso_8601.as_deref())?,
         })
@@ -90,7 +111,7 @@ mod tests {
     use super::*;
 
     fn file(filename: &str, yanked: bool) -> File {
-        let digests = Digests { sha256: String::new() };
+        let digests = Digests { sha256: String::new(), blake2b_256: None };
         File { filename: filename.to_owned(), url: String::new(), size: 1, digests, yanked, upload_time_iso_8601: None }
     }
 
@@ -113,5 +134,18 @@ mod tests {
         // The one for Arm was withdrawn.
         assert!(name(Architecture::Arm64).ends_with("any.whl"));
         assert!(select(files()[3..].to_vec(), Architecture::Arm64).is_none());
+    }
+
+    #[test]
+    fn relative_urls_are_those_of_the_index() {
+        let document = Url::parse("https://pypi.org/pypi/sample/json").expect("url");
+        let mut file = file("sample-1-py3-none-any.whl", false);
+        let location = |file: &File| file.location(&document).expect("url").to_string();
+        file.url = "../../files/sample.whl".to_owned();
+        assert_eq!(location(&file), "https://pypi.org/files/sample.whl");
+        file.digests.blake2b_256 = Some(format!("ab12{}", "0".repeat(60)));
+        assert_eq!(location(&file), format!("{FILES}/ab/12/{}/sample-1-py3-none-any.whl", "0".repeat(60)));
+        file.url = "https://files.example.org/sample.whl".to_owned();
+        assert_eq!(location(&file), "https://files.example.org/sample.whl");
     }
 }
