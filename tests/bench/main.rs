@@ -8,6 +8,7 @@
 mod buildkit;
 mod debian;
 mod export;
+mod languages;
 mod measure;
 mod rebuild;
 mod sandbox;
@@ -20,10 +21,11 @@ use support::{Capability, Cli, require};
 /// A case: its name, and what measures it.
 type Case = (&'static str, fn(&Bench));
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("rebuild", rebuild::rebuild),
     ("buildkit", buildkit::buildkit),
     ("openclaw", rebuild::openclaw),
+    ("languages", languages::languages),
     ("debian", debian::minbase),
     ("export", export::export),
     ("sandbox", sandbox::sandbox),

@@ -112,6 +112,13 @@ impl Comparison {
         self.reach.push(format!("aim: at most {}: {}", Milliseconds(bound), verdict(ours <= bound)));
     }
 
+    /// The aim: ours takes at most `factor` times what the first peer takes, and `more`.
+    pub(crate) fn within(&mut self, factor: f64, more: Duration) {
+        let bound = self.rows[1].1.median().mul_f64(factor) + more;
+        let ours = self.rows[0].1.median();
+        self.reach.push(format!("aim: at most {}: {}", Milliseconds(bound), verdict(ours <= bound)));
+    }
+
     /// The aim: each peer takes at least so many times as long.
     pub(crate) fn times_faster(&mut self, factor: f64) {
         let ours = self.rows[0].1.median().as_secs_f64();
