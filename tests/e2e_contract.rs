@@ -5,18 +5,22 @@ use std::fs;
 use std::process::ExitCode;
 
 use serde_json::Value;
-use support::Capability::{Archive, Docker, Network, Overlay, Root, Userns};
+use support::Capability::{Archive, Docker, Emulation, Network, Overlay, Root, Userns};
 use support::{Capability, Cli, Identity, Output, Suite};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_clawbuild");
 
 const RUN: &[Capability] = &[Root, Overlay, Archive, Network];
 
+const EMULATED: &[Capability] = &[Root, Overlay, Archive, Network, Userns, Emulation];
+
 fn main() -> ExitCode {
     Suite::new()
         .test("a good server keeps every point", RUN, a_good_server)
         .test("a good server in docker", &[Root, Overlay, Archive, Network, Docker], a_good_server_in_docker)
-        .test("an ordinary user can test", &[Root, Overlay, Archive, Network, Userns], by_an_ordinary_user)
+        .test("an ordinary user can test", EMULATED, by_an_ordinary_user)
+        .test("an image of another architecture is emulated", EMULATED, emulated)
+        .test("emulation has to be allowed, and possible", &[Root, Overlay, Archive, Network], not_emulated)
         .test("each broken point is found, and no other", RUN, each_broken_point)
         .test("a leak is found in docker", &[Root, Overlay, Archive, Network, Docker], a_leak_in_docker)
         .test("a good image has no issues", RUN, a_good_image)
@@ -164,6 +168,7 @@ fn a_leak_in_docker() {
 fn by_an_ordinary_user() {
     let shared = Cli::new(PROGRAM).with_shared_store();
     test(&shared, GOOD, &[]).success();
+    test(&shared, GOOD, &FOREIGN).success();
     let store = shared.store().to_owned();
     let lock = fs::read(shared.directory().join("clawbuild.lock")).expect("the first build wrote it");
     let cli = Cli::new(PROGRAM);
@@ -177,7 +182,38 @@ fn by_an_ordinary_user() {
     fs::write(cli.directory().join("clawbuild.lock"), lock).expect("the directory is writable");
     write(&cli, GOOD);
     let cli = cli.as_identity(Identity::User { id: 43_210, subids: false });
-    assert_all_pass(&cli.run(["test", "./recipe.toml", "--json"]));
+    let native = ["test", "./recipe.toml", "--json"];
+    assert_all_pass(&cli.run(native));
+    assert_all_pass(&cli.run(native.iter().chain(&FOREIGN)));
+}
+
+const FOREIGN: [&str; 3] = ["--platform", "linux/arm64", "--allow-emulation"];
+
+fn emulated() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let output = test(&cli, GOOD, &FOREIGN);
+    assert_all_pass(&output);
+    let reports: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(reports[0]["platform"], "linux/arm64");
+    assert_eq!(reports[0]["engine"], "embedded sandbox, emulated");
+    let health = points(&output, "passed").into_iter().find(|(point, _)| point == "health").expect("it passed").1;
+    assert!(health.ends_with(" of 100.0 s"), "start periods are ten times as long: {health}");
+    // What breaks is told as on this machine's own architecture.
+    let broken = test(&cli, Server { start: "process.exit(7);", ..GOOD }, &FOREIGN);
+    assert_broken(&broken, &[("health", "it ended with status 7")]);
+}
+
+fn not_emulated() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    let output = test(&cli, GOOD, &FOREIGN[..2]);
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    assert!(output.stderr.contains("--allow-emulation"), "{}", output.stderr);
+    let without = cli.with_variable("PATH", "/nowhere");
+    let output = test(&without, GOOD, &FOREIGN);
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    for part in ["error[engine/emulation]", "`qemu-aarch64-static` is not on the PATH", "qemu-user-static"] {
+        assert!(output.stderr.contains(part), "{}", output.stderr);
+    }
 }
 
 #[track_caller]

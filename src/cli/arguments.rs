@@ -215,6 +215,9 @@ pub(crate) struct Test {
     pub(crate) platform: Option<Platform>,
     #[command(flatten)]
     pub(crate) sources: Sources,
+    /// Let qemu run the image of another architecture; it may take ten times its start period to start
+    #[arg(long)]
+    pub(crate) allow_emulation: bool,
     /// How many build steps run at a time [default: the number of processors]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,

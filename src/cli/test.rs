@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use diag::{Diagnostic, codes};
-use oci::Platform;
 
 use super::arguments::Test;
 use crate::cli::Failure;
 use crate::pipeline::{
-    ImageName, ImageOptions, Locking, Naming, Outcome, Report, Session, build_image, ensure_locked, test_image,
+    Execution, ImageName, ImageOptions, Locking, Naming, Outcome, Report, Session, build_image, ensure_locked,
+    test_image,
 };
 use crate::settings::Settings;
 use crate::ui::Printer;
@@ -23,7 +23,7 @@ pub(crate) fn test(settings: &Settings, arguments: &Test, printer: &Printer) -> 
     let reports = super::run_building(settings, printer, arguments.jobs, async |session| {
         let mut reports = Vec::new();
         for target in &targets {
-            reports.push(one(session, target, arguments.platform, printer).await?);
+            reports.push(one(session, target, arguments, printer).await?);
         }
         Ok(reports)
     })?;
@@ -42,28 +42,24 @@ pub(crate) fn test(settings: &Settings, arguments: &Test, printer: &Printer) -> 
     if broken.is_empty() { Ok(()) } else { Err(Failure::several(broken)) }
 }
 
-async fn one(
-    session: &Session,
-    target: &Target,
-    platform: Option<Platform>,
-    printer: &Printer,
-) -> Result<Report, Failure> {
+async fn one(session: &Session, target: &Target, arguments: &Test, printer: &Printer) -> Result<Report, Failure> {
     let Target::Recipe { loaded, workspace } = target else {
         return Err(Diagnostic::new(codes::cli::USAGE, "a base runs nothing that could be tested")
             .help("name a recipe: `clawbuild list` prints those there are")
             .into());
     };
-    let platform = match platform {
+    let platform = match arguments.platform {
         Some(platform) => platform,
         None => session.platform().await?,
     };
+    let execution = Execution::choose(platform, arguments.allow_emulation, &session.settings().variables)?;
     super::build::unless_superseded(session, printer, async |locking: Locking| {
         let requests = plan::Requests::default();
         let (lock, changes) = ensure_locked(session, workspace, &[loaded], requests, &locking).await?;
         changes.iter().for_each(|change| printer.say(format_args!("locked {change}")));
         let built = build_image(session, workspace, loaded, &lock, platform, &ImageOptions::default()).await?;
         let name = ImageName::of(&built.plan, &Naming::default())?;
-        test_image(session, &loaded.effective(), &built, &name).await
+        test_image(session, &loaded.effective(), &built, &name, &execution).await
     })
     .await
 }

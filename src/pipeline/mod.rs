@@ -25,7 +25,7 @@ mod solve;
 mod survey;
 
 pub use check::{Checked, check_image, check_recipe};
-pub use contract::{Outcome, Report, Verdict, test_image};
+pub use contract::{Execution, Outcome, Report, Verdict, test_image};
 pub(crate) use dependencies::{entry as locked_dependencies, locked};
 pub use engines::{EngineSettings, Seat, Wish};
 pub use export::{Exported, OutputSpec, OutputSpecError, export};

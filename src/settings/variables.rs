@@ -28,6 +28,8 @@ pub struct Variables {
     pub ssh_agent: Option<PathBuf>,
     /// `SSL_CERT_FILE`: the certificates this machine trusts.
     pub certificates: Option<PathBuf>,
+    /// `PATH`: where this machine's programs are.
+    pub path: Option<String>,
     home: Option<PathBuf>,
     xdg_cache: Option<PathBuf>,
     xdg_config: Option<PathBuf>,
@@ -49,6 +51,7 @@ impl Variables {
             github_owner: text("GITHUB_REPOSITORY_OWNER"),
             ssh_agent: path("SSH_AUTH_SOCK"),
             certificates: path("SSL_CERT_FILE"),
+            path: text("PATH"),
             home: path("HOME"),
             // The specification tells to ignore relative ones.
             xdg_cache: path("XDG_CACHE_HOME").filter(|path| path.is_absolute()),

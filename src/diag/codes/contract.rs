@@ -6,5 +6,5 @@ codes! {
     RUN = "contract/run", User, "a container for the boot contract could not be run",
         "`clawbuild test` could not make, run or look at a container of the image. This says nothing about the image: the message says what the system or the daemon refused.";
     ENGINE = "contract/engine", Engine, "nothing here can run the image",
-        "`clawbuild test` runs images in the embedded engine's sandbox, or in Docker with `--engine docker`. Builders elsewhere build, but run no images. An image is tested on a machine of its platform: nothing is emulated.";
+        "`clawbuild test` runs images in the embedded engine's sandbox, or in Docker with `--engine docker`. Builders elsewhere build, but run no images. An image is tested on a machine of its platform; `--allow-emulation` lets qemu run it on another one.";
 }

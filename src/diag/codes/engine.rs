@@ -19,6 +19,8 @@ codes! {
         "The file is there but lacks the permission to be executed, or is neither an ELF program nor a script that begins with `#!`.";
     FOREIGN_ARCHITECTURE = "engine/foreign-architecture", User, "a step's program is for another processor",
         "Steps run natively. A program built for another architecture can only run under emulation, which is never used unless asked for. Steps that cross-compile run on the build platform with its tools.";
+    EMULATION = "engine/emulation", Engine, "programs of another architecture cannot be run here",
+        "`--allow-emulation` runs the programs of an image for another platform by qemu's user-mode emulation, `qemu-ARCH-static` on the PATH (Debian's package qemu-user-static). A container gets an instance of the kernel's binfmt_misc of its own for that, which Linux 6.7 and newer give to user namespaces; nothing is registered with the machine.";
     UNAVAILABLE = "engine/unavailable", Engine, "an engine cannot be used here",
         "The engine asked for does not work on this machine or cannot be reached. The message says why and what would mend it; `clawbuild doctor` looks at every engine.";
     UNREACHABLE = "engine/unreachable", Engine, "a builder cannot be reached",

@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use diag::{Diagnostic, codes};
 use engine::embedded::Embedded;
 use engine::embedded::container::{self, Copy, Unpacked};
-use engine::embedded::sandbox::{Mount, MountSource, Network, Process, Secret, Spec, Variable};
+use engine::embedded::sandbox::{Emulator, Mount, MountSource, Network, Process, Secret, Spec, Variable};
 use engine::{Layout, Output, SolveRequest};
 use oci::{ContainerConfig, Platform};
 use rustix::process::Signal;
 
 use super::container::{Boot, Container, Runner, command, environment};
+use super::execution::Execution;
 use crate::cli::Failure;
 use crate::pipeline::Session;
 use crate::pipeline::solve::STORE_NAME;
@@ -30,6 +31,7 @@ pub(super) struct EmbeddedRunner {
     image: ContainerConfig,
     tmpfs: Vec<String>,
     stop_signal: Signal,
+    emulator: Option<Emulator>,
 }
 
 impl EmbeddedRunner {
@@ -60,7 +62,12 @@ impl EmbeddedRunner {
             source_date_epoch: None,
         };
         let unpacked = engine.unpacked(request, session.progress().clone(), session.cancel().clone()).await?;
-        Ok(Self { unpacked, image, tmpfs, stop_signal })
+        Ok(Self { unpacked, image, tmpfs, stop_signal, emulator: None })
+    }
+
+    /// Runs the containers this way.
+    pub(super) fn running(self, execution: &Execution) -> Self {
+        Self { emulator: execution.emulator().cloned(), ..self }
     }
 
     /// The mounts of a container: volumes and, where they are kept, temporary directories lie in a tree of their own,
@@ -126,7 +133,10 @@ fn share(path: &Path) -> io::Result<()> {
 #[async_trait]
 impl Runner for EmbeddedRunner {
     fn name(&self) -> String {
-        "embedded sandbox".to_owned()
+        match self.emulator {
+            None => "embedded sandbox".to_owned(),
+            Some(_) => "embedded sandbox, emulated".to_owned(),
+        }
     }
 
     async fn start(&self, boot: &Boot) -> Result<Box<dyn Container>, Failure> {
@@ -138,6 +148,7 @@ impl Runner for EmbeddedRunner {
         spec.env = environment(&self.image, boot).iter().map(|(name, value)| Variable::new(name, value)).collect();
         spec.cwd = if self.image.working_dir.is_empty() { "/".to_owned() } else { self.image.working_dir.clone() };
         spec.user = format!("{}:{}", boot.user.uid, boot.user.gid);
+        spec.emulator.clone_from(&self.emulator);
         spec.hostname = "contract".to_owned();
         spec.network = Network::Private(container::ADDRESS);
         let unpacked = self.unpacked.clone();

@@ -7,16 +7,17 @@
 mod container;
 mod docker;
 mod embedded;
+mod execution;
 mod finding;
 mod look;
 mod process;
 mod settings;
 mod trial;
 
+pub use execution::Execution;
 pub use finding::{Outcome, Report, Verdict};
 
 use diag::{Diagnostic, codes};
-use oci::Platform;
 use recipe::{ContractPoint, Recipe};
 
 use super::{Built, ImageName, Product, Session};
@@ -36,19 +37,16 @@ pub async fn test_image(
     recipe: &Recipe,
     built: &Built,
     name: &ImageName,
+    execution: &Execution,
 ) -> Result<Report, Failure> {
     let platform = built.plan.platform;
-    if Platform::host().is_some_and(|host| host.architecture != platform.architecture) {
-        return Err(Diagnostic::new(codes::contract::ENGINE, format!("this machine runs no images for {platform}"))
-            .help("test it on a machine of that platform; `clawbuild check` looks at it anywhere")
-            .into());
-    }
     let image = config(session, built)?.config;
-    let runner = runner(session, recipe, built, &image, name).await?;
+    let runner = runner(session, recipe, built, &image, name, execution).await?;
     let mut trial = Trial {
         recipe,
         image: &image,
         runner: &*runner,
+        slowness: execution.slowness(),
         cancel: session.cancel(),
         secrets: settings::canaries(recipe),
         findings: Findings::default(),
@@ -80,12 +78,19 @@ async fn runner(
     built: &Built,
     image: &oci::ContainerConfig,
     name: &ImageName,
+    execution: &Execution,
 ) -> Result<Box<dyn Runner>, Failure> {
     let tmpfs = recipe.image.tmpfs.iter().map(|path| path.value.to_string()).collect();
     let (platform, manifest) = (built.plan.platform, built.image.manifest.digest);
     match session.embedded().await? {
         Some(engine) => {
-            Ok(Box::new(EmbeddedRunner::new(session, engine, manifest, platform, image.clone(), tmpfs).await?))
+            let runner = EmbeddedRunner::new(session, engine, manifest, platform, image.clone(), tmpfs).await?;
+            Ok(Box::new(runner.running(execution)))
+        }
+        None if execution.emulator().is_some() => {
+            Err(Diagnostic::new(codes::contract::ENGINE, "only the embedded engine's sandbox emulates")
+                .help("test with `--engine embedded`")
+                .into())
         }
         None if session.engine().await?.name() == "docker" => {
             let product = Product::new(session, vec![built.clone()])?;

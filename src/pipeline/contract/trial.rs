@@ -30,6 +30,8 @@ pub(super) struct Trial<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) image: &'a ContainerConfig,
     pub(super) runner: &'a dyn Runner,
+    /// What start periods are multiplied by.
+    pub(super) slowness: u32,
     pub(super) cancel: &'a CancellationToken,
     /// Values of secrets that it works with; all that are declared, at first.
     pub(super) secrets: BTreeMap<String, String>,
@@ -70,6 +72,11 @@ impl Trial<'_> {
             shared_volumes: false,
             keep_temporary: false,
         }
+    }
+
+    /// How long it may take to start, the way it runs here.
+    fn start_period(&self) -> Duration {
+        self.recipe.health.start_period * self.slowness
     }
 
     fn examples(&self) -> Vec<Setting> {
@@ -145,7 +152,7 @@ impl Trial<'_> {
                 return Ok(Some(up));
             }
         }
-        self.findings.note(Point::Health, Finding::Broken(why), self.recipe.health.start_period);
+        self.findings.note(Point::Health, Finding::Broken(why), self.start_period());
         Ok(None)
     }
 
@@ -155,7 +162,7 @@ impl Trial<'_> {
         let container = self.runner.start(boot).await?;
         let limit = match self.recipe.health.probe {
             HealthProbe::None => SETTLING,
-            HealthProbe::Http { .. } | HealthProbe::Exec(_) => self.recipe.health.start_period.max(SETTLING),
+            HealthProbe::Http { .. } | HealthProbe::Exec(_) => self.start_period().max(SETTLING),
         };
         loop {
             if self.cancel.is_cancelled() {
@@ -189,11 +196,9 @@ impl Trial<'_> {
     fn health(&mut self, up: &Up) {
         let finding = match self.recipe.health.probe {
             HealthProbe::None => Finding::Broken("the recipe declares no health check".to_owned()),
-            HealthProbe::Http { .. } | HealthProbe::Exec(_) => Finding::Holds(format!(
-                "healthy after {} of {}",
-                seconds(up.after),
-                seconds(self.recipe.health.start_period)
-            )),
+            HealthProbe::Http { .. } | HealthProbe::Exec(_) => {
+                Finding::Holds(format!("healthy after {} of {}", seconds(up.after), seconds(self.start_period())))
+            }
         };
         self.findings.note(Point::Health, finding, up.after);
     }

@@ -20,7 +20,12 @@ pub(super) fn enter(entry: &Entry, socket: &UnixStream) -> Result<i32, Refusal> 
     let joined = || -> std::io::Result<()> {
         let process = Pid::from_raw(entry.process).ok_or(rustix::io::Errno::SRCH)?;
         let process = pidfd_open(process, PidfdFlags::empty())?;
-        let namespaces = ThreadNameSpaceType::MOUNT
+        let user = match &entry.spec.emulator {
+            Some(_) => ThreadNameSpaceType::USER,
+            None => ThreadNameSpaceType::empty(),
+        };
+        let namespaces = user
+            | ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::PROCESS_ID
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION

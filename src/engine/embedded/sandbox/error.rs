@@ -91,6 +91,9 @@ pub enum Refusal {
         /// The processor, as its ELF header says.
         machine: String,
     },
+    /// The kernel does not let a user namespace say what runs programs of another architecture.
+    #[error("this kernel does not let a container have emulation of its own")]
+    NoBinfmt(#[source] SystemError),
     /// The program is nothing the kernel can execute.
     #[error("`{0}` is neither a program nor a script with a `#!` line")]
     NotAProgram(String),
@@ -152,6 +155,9 @@ impl Reported for Refusal {
             Self::NotExecutable(_) | Self::NotAProgram(_) => {
                 Diagnostic::new(codes::engine::NOT_EXECUTABLE, message).help("give scripts a `#!` line and mode 0755")
             }
+            Self::NoBinfmt(_) => Diagnostic::new(codes::engine::EMULATION, message)
+                .caused_by(self)
+                .help("it takes Linux 6.7 or newer with the module binfmt_misc: `modprobe binfmt_misc`, as root"),
             Self::ForeignArchitecture { .. } => Diagnostic::new(codes::engine::FOREIGN_ARCHITECTURE, message).help(
                 "build on a machine of that platform, or let the step run on the build platform and cross-compile",
             ),

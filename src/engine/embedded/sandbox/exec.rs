@@ -96,6 +96,11 @@ fn header(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whether a program needs an interpreter or a dynamic loader.
+pub(super) fn needs_interpreter(path: &Path) -> bool {
+    header(path).as_deref().and_then(interpreter).is_some()
+}
+
 /// What a script's `#!` line or a program's `PT_INTERP` header names.
 fn interpreter(header: &[u8]) -> Option<String> {
     if let Some(line) = header.strip_prefix(b"#!") {

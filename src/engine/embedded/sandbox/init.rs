@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::process::Signal;
 
 use super::account::Accounts;
+use super::emulation::Emulator;
 use super::error::Refusal;
 use super::message::Request;
 use super::rootfs::Rootfs;
@@ -39,6 +40,7 @@ pub(super) fn run(request: &Request) -> Result<Infallible, Refusal> {
     let person = accounts.person(&spec.user)?;
     rootfs.make_working_directory(&person)?;
     rootfs.mount()?;
+    let interpreter = spec.emulator.as_ref().map(Emulator::open).transpose()?;
     rootfs.enter()?;
 
     rustix::system::sethostname(spec.hostname.as_bytes()).map_err(Refusal::setup("set the host name"))?;
@@ -48,6 +50,10 @@ pub(super) fn run(request: &Request) -> Result<Infallible, Refusal> {
             .and_then(|()| network::add_address(address))
             .map_err(Refusal::setup("give the network an address"))?,
         Network::Host => {}
+    }
+    // The namespaces made so far are not this one's: nothing of them can be changed any more.
+    if let Some(interpreter) = interpreter {
+        interpreter.register(request.identity)?;
     }
     enter_working_directory(&spec.cwd)?;
     let null = fs::File::open("/dev/null").map_err(Refusal::setup("open /dev/null"))?;

@@ -9,11 +9,13 @@
 //! nothing of the step is left: the kernel ends process 1 with the helper and everything with process 1, and the helper
 //! ends process 1 when clawbuild's end of the socket closes.
 //!
-//! A command can also be run beside another, in the namespaces that one has ([`Sandbox::enter_blocking`]).
+//! A command can also be run beside another, in the namespaces that one has ([`Sandbox::enter_blocking`]). Programs of
+//! another architecture are run where the spec has an [`Emulator`].
 
 mod account;
 mod attach;
 mod cgroup;
+mod emulation;
 mod enter;
 mod error;
 mod exec;
@@ -29,6 +31,7 @@ mod spec;
 mod stubs;
 
 pub(crate) use account::Accounts;
+pub use emulation::{Emulator, NoEmulator};
 pub use error::{Refusal, SandboxError, SystemError};
 pub use helper::helper_main_if_requested;
 pub(crate) use network::add_address;

@@ -94,15 +94,19 @@ fn become_person(person: &Person, identity: Identity) -> Result<(), Refusal> {
 /// Where there is but one id, the step can only be that one. In a namespace of its own, that one can go by the number
 /// the step asks for, and so can all the files.
 fn appear_as(person: &Person) -> Result<(), Refusal> {
-    if (person.uid, person.gid) == (0, 0) {
+    let appearance = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if appearance == (person.uid, person.gid) {
         return Ok(());
     }
-    let map = || -> io::Result<()> {
-        #[expect(unsafe_code, reason = "unshare(2) can give threads different descriptor tables")]
-        // SAFETY: the descriptor table is not unshared.
-        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
-        fs::write("/proc/self/uid_map", format!("{} 0 1", person.uid))?;
-        fs::write("/proc/self/gid_map", format!("{} 0 1", person.gid))
-    };
-    map().map_err(Refusal::setup(format!("appear as user {}", person.uid)))
+    unshare_as(person.uid, person.gid, UnshareFlags::NEWUSER)
+        .map_err(Refusal::setup(format!("appear as user {}", person.uid)))
+}
+
+/// Makes namespaces, among them one of users, in which the one id there is, root's, goes by these numbers.
+pub(super) fn unshare_as(uid: u32, gid: u32, namespaces: UnshareFlags) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "unshare(2) can give threads different descriptor tables")]
+    // SAFETY: no caller unshares the descriptor table.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }?;
+    fs::write("/proc/self/uid_map", format!("{uid} 0 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} 0 1"))
 }

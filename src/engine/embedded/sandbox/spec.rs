@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::emulation::Emulator;
+
 /// BuildKit's name for the host a step sees, kept so that steps that record it record the same.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 
@@ -39,6 +41,8 @@ pub struct Spec {
     pub network: Network,
     /// What the step may do.
     pub security: Security,
+    /// What runs programs of another architecture, where it is to.
+    pub emulator: Option<Emulator>,
     /// Limits, where there are any.
     pub limits: Limits,
     /// Whether directories made above a mount point go away with it. BuildKit's LLB says so by
@@ -61,6 +65,7 @@ impl Spec {
             extra_hosts: Vec::new(),
             network: Network::None,
             security: Security::Sandbox,
+            emulator: None,
             limits: Limits::default(),
             remove_parents: true,
         }
