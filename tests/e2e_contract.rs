@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         .test("a leak is found in docker", &[Root, Overlay, Archive, Network, Docker], a_leak_in_docker)
         .test("a good image has no issues", RUN, a_good_image)
         .test("each issue of an image is found", RUN, each_issue_of_an_image)
+        .test("a missing library is named with its package", RUN, a_missing_library)
         .test("each issue of a recipe is found", &[], each_issue_of_a_recipe)
         .test("waivers excuse, and are told when needless", RUN, waivers)
         .run()
@@ -340,6 +341,28 @@ ports"#;
         assert!(message.contains(part), "`{message}` does not say `{part}`");
     }
     assert_eq!(output.status, Some(4));
+}
+
+fn a_missing_library() {
+    let cli = Cli::new(PROGRAM).with_shared_store();
+    write(&cli, GOOD);
+    let mut program = fs::read("/bin/true").expect("every machine has it");
+    let library = program.windows(10).position(|bytes| bytes == b"libc.so.6\0").expect("it needs the C library");
+    program[library..library + 9].copy_from_slice(b"libz.so.1");
+    fs::write(cli.directory().join("lacking"), program).expect("it is writable");
+    // The stage's base has the library, the image's has not.
+    let recipe = RECIPE
+        .replace("base = \"node\"", "base = \"cc\"")
+        .replace("from = \"scratch\"", "from = \"debian\"")
+        .replace("copy = \"server.js\", to = \"/server.js\"", "copy = \"lacking\", to = \"/server.js\"");
+    fs::write(cli.directory().join("recipe.toml"), recipe).expect("it is writable");
+    let output = cli.run(["check", "./recipe.toml"]);
+    assert_eq!(output.status, Some(4), "{}", output.stderr);
+    for part in
+        ["error[check/missing-library]", "needs the library `libz.so.1`", "add \"zlib1g\" to `[image] packages`"]
+    {
+        assert!(output.stderr.contains(part), "`{part}`: {}", output.stderr);
+    }
 }
 
 fn each_issue_of_a_recipe() {

@@ -69,7 +69,7 @@ async fn images(
         let mut checked = Vec::new();
         for platform in &platforms {
             let built = build_image(session, workspace, loaded, &lock, *platform, &ImageOptions::default()).await?;
-            checked.push(check_image(session, &loaded.recipe, &built)?);
+            checked.push(check_image(session, workspace, &loaded.recipe, &lock, &built)?);
         }
         Ok(checked)
     })

@@ -1,18 +1,18 @@
 //! Conventions of finished images, looked for in layers and config.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diag::{Code, Diagnostic, codes};
 use oci::{ContainerConfig, Platform};
 use recipe::{HealthProbe, Recipe};
 
-use super::elf::{machine_name, machine_of};
+use super::elf::{Elf, machine_name, machine_of};
 use super::layer::Facts;
 
 /// Labels that say what an image is.
 const LABELS: [&str; 5] = ["title", "description", "licenses", "version", "base.name"];
 /// Where the dynamic loader looks besides. Spec: `ld.so(8)`.
-const LIBRARIES: [&str; 5] = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib"];
+pub(super) const LIBRARIES: [&str; 5] = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib"];
 /// Steps from link to link that are followed.
 const MOST_LINKS: usize = 40;
 
@@ -25,9 +25,16 @@ pub(super) struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    /// Everything that is not as it should be.
-    pub(super) fn issues(&self) -> Vec<Diagnostic> {
-        let mut issues = self.programs();
+    /// The libraries that programs need and that are not there.
+    pub(super) fn missing_libraries(&self) -> BTreeSet<String> {
+        let machine = machine_of(self.platform.architecture);
+        let native = self.facts.programs.iter().filter(|(_, elf)| elf.machine == machine);
+        native.flat_map(|(path, elf)| self.missing(path, elf)).cloned().collect()
+    }
+
+    /// Everything that is not as it should be. `packages` are those that bring missing libraries, by library.
+    pub(super) fn issues(&self, packages: &BTreeMap<String, String>) -> Vec<Diagnostic> {
+        let mut issues = self.programs(packages);
         issues.extend(self.files());
         issues.extend(self.config());
         issues
@@ -38,9 +45,8 @@ impl Finished<'_> {
     }
 
     /// Every program is for the platform, and has its loader and libraries.
-    fn programs(&self) -> Vec<Diagnostic> {
+    fn programs(&self, packages: &BTreeMap<String, String>) -> Vec<Diagnostic> {
         let machine = machine_of(self.platform.architecture);
-        let triple = format!("{}-linux-gnu", self.platform.architecture.gnu());
         let mut issues = Vec::new();
         for (path, elf) in &self.facts.programs {
             if elf.machine != machine {
@@ -57,22 +63,28 @@ impl Finished<'_> {
                 let message = format!("`{path}` needs the loader `{interpreter}`, which is not there");
                 issues.push(self.issue(codes::check::LIBRARY, message).help("add the package that has it"));
             }
-            let origin = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let own = elf.search.iter().map(|place| place.replace("${ORIGIN}", origin).replace("$ORIGIN", origin));
-            let usual = LIBRARIES.iter().flat_map(|place| [(*place).to_owned(), format!("{place}/{triple}")]);
-            let places: Vec<String> = own.chain(usual).collect();
-            let missing = elf.needed.iter().filter(|name| {
-                !name.contains('/') && !places.iter().any(|place| self.exists(&format!("{place}/{name}")))
-            });
-            for name in missing {
+            for name in self.missing(path, elf) {
                 let message = format!("`{path}` needs the library `{name}`, which is not there");
-                issues.push(
-                    self.issue(codes::check::LIBRARY, message)
-                        .help("add the Debian package that has it to `[image] packages`"),
-                );
+                let help = match packages.get(name) {
+                    Some(package) => format!("add \"{package}\" to `[image] packages`"),
+                    None => "add the Debian package that has it to `[image] packages`".to_owned(),
+                };
+                issues.push(self.issue(codes::check::LIBRARY, message).help(help));
             }
         }
         issues
+    }
+
+    /// The libraries one program needs and that are not there.
+    fn missing<'a>(&self, path: &str, elf: &'a Elf) -> impl Iterator<Item = &'a String> {
+        let triple = format!("{}-linux-gnu", self.platform.architecture.gnu());
+        let origin = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let own = elf.search.iter().map(|place| place.replace("${ORIGIN}", origin).replace("$ORIGIN", origin));
+        let usual = LIBRARIES.iter().flat_map(|place| [(*place).to_owned(), format!("{place}/{triple}")]);
+        let places: Vec<String> = own.chain(usual).collect();
+        elf.needed.iter().filter(move |name| {
+            !name.contains('/') && !places.iter().any(|place| self.exists(&format!("{place}/{name}")))
+        })
     }
 
     fn files(&self) -> Vec<Diagnostic> {

@@ -3,14 +3,16 @@
 mod elf;
 mod image;
 mod layer;
+mod package;
 mod text;
 
 use diag::Diagnostic;
-use recipe::Recipe;
+use recipe::{Lock, Recipe};
 
 use super::contract::config;
 use super::{Built, Session};
 use crate::cli::Failure;
+use crate::workspace::Workspace;
 use image::Finished;
 use layer::{Facts, facts};
 
@@ -36,7 +38,13 @@ pub fn check_recipe(recipe: &Recipe) -> Checked {
 ///
 /// # Errors
 /// A layer or the store cannot be read.
-pub fn check_image(session: &Session, recipe: &Recipe, built: &Built) -> Result<Checked, Failure> {
+pub fn check_image(
+    session: &Session,
+    workspace: &Workspace,
+    recipe: &Recipe,
+    lock: &Lock,
+    built: &Built,
+) -> Result<Checked, Failure> {
     let platform = built.plan.platform;
     let config = config(session, built)?.config;
     let mut seen = Facts::default();
@@ -44,7 +52,8 @@ pub fn check_image(session: &Session, recipe: &Recipe, built: &Built) -> Result<
         seen = seen.under(facts(session.store(), layer)?);
     }
     let finished = Finished { recipe, platform, config: &config, facts: &seen };
+    let packages = package::bringing(&finished.missing_libraries(), recipe, workspace, lock, session.store())?;
     let subject = format!("{} {platform}", recipe.name.value);
     let extent = format!("{} layers, {} programs and libraries", built.image.layers.len(), seen.programs.len());
-    Ok(Checked { subject, extent, issues: finished.issues() })
+    Ok(Checked { subject, extent, issues: finished.issues(&packages) })
 }
