@@ -220,18 +220,21 @@ pub(crate) fn passwd(recipe: &Recipe) -> FileAction {
         format!("{name}:x:{uid}:{gid}:{name}:{home}:{shell}\n")
     };
     let shell = |uid| if uid == 0 { "/bin/sh" } else { "/usr/sbin/nologin" };
-    let users = USERS.iter().map(|(name, uid, gid, home)| line(name, *uid, *gid, home, shell(*uid)));
+    // The recipe's user may be one of them, with another home.
+    let others = USERS.iter().filter(|(name, uid, ..)| *name != user.name.as_str() && *uid != user.uid);
+    let users = others.map(|(name, uid, gid, home)| line(name, *uid, *gid, home, shell(*uid)));
     let own = line(user.name.as_str(), user.uid, user.gid, user.home.as_str(), "/bin/sh");
     root_file("/etc/passwd", users.chain([own]).collect())
 }
 
 pub(crate) fn group(recipe: &Recipe) -> FileAction {
     let user = &recipe.image.user;
-    let groups =
-        [("root", 0), ("daemon", 1), ("tty", 5), ("mail", 8), ("shadow", 42), ("staff", 50), ("nogroup", 65534)]
-            .into_iter()
-            .chain([(user.name.as_str(), user.gid)])
-            .map(|(name, gid)| format!("{name}:x:{gid}:\n"));
+    let own = (user.name.as_str(), user.gid);
+    let known =
+        [("root", 0), ("daemon", 1), ("tty", 5), ("mail", 8), ("shadow", 42), ("staff", 50), ("nogroup", 65534)];
+    let is_known = known.iter().any(|(_, gid)| *gid == own.1);
+    let others = known.into_iter().filter(|(name, _)| *name != own.0);
+    let groups = others.chain((!is_known).then_some(own)).map(|(name, gid)| format!("{name}:x:{gid}:\n"));
     root_file("/etc/group", groups.collect())
 }
 

@@ -25,6 +25,8 @@ pub enum Capability {
     BuildKit,
     /// A buildkitd of the tests' own that runs programs of arm64, `CLAWBUILD_TEST_BUILDKIT_ARM64`.
     Emulation,
+    /// Programs of arm64 run, each by itself, with qemu.
+    Qemu,
     /// buildx is installed, as a program of its own.
     Buildx,
     /// Registries of the tests' own, `CLAWBUILD_TEST_REGISTRY` and its kin.
@@ -58,7 +60,7 @@ pub(crate) type Probe = Result<String, String>;
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Root,
         Self::Userns,
         Self::IdRange,
@@ -66,6 +68,7 @@ impl Capability {
         Self::Docker,
         Self::BuildKit,
         Self::Emulation,
+        Self::Qemu,
         Self::Buildx,
         Self::Registry,
         Self::Skopeo,
@@ -91,6 +94,7 @@ impl Capability {
             Self::Docker => "docker",
             Self::BuildKit => "buildkit",
             Self::Emulation => "emulation",
+            Self::Qemu => "qemu",
             Self::Buildx => "buildx",
             Self::Registry => "registry",
             Self::Skopeo => "skopeo",
@@ -148,6 +152,7 @@ impl Capability {
             Self::Docker => docker(),
             Self::BuildKit => buildkit("CLAWBUILD_TEST_BUILDKIT"),
             Self::Emulation => buildkit("CLAWBUILD_TEST_BUILDKIT_ARM64"),
+            Self::Qemu => version("qemu-aarch64-static", &["--version"]),
             Self::Buildx => version("buildx", &["version"]),
             Self::Registry => registry(),
             Self::Skopeo => version("skopeo", &["--version"]),
