@@ -141,7 +141,7 @@ language = "custom"
 
 [stages.files]
 from = "scratch"
-steps = [{ copy = ["tool", "link", "sub"], to = "/opt/sample/" }]
+steps = [{ copy = ".", to = "/opt/sample" }]
 
 [image]
 base = "static"

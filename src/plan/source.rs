@@ -21,7 +21,7 @@ pub struct Checkout {
     pub commit: String,
 }
 
-/// Images of one layer that hold a commit's files.
+/// Images of one layer that hold a commit's files, in [`Checkout::DIRECTORY`].
 pub type Checkouts = BTreeMap<Checkout, Digest>;
 
 impl Checkout {

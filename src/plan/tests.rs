@@ -5,14 +5,15 @@ use oci::{Digest, Platform};
 use recipe::{Base, Lock, LockedCommit, LockedDebian, LockedPackage, LockedRelease, PublishedImage, Recipe, Tier};
 
 use crate::{
-    ArchiveSet, Build, ContextPlace, Epoch, Ground, ImagePlace, LockedRecipe, Places, Plan, Project, PublishedError,
-    Requests, describe,
+    ArchiveSet, Build, ContextPlace, Epoch, FileAction, Ground, ImagePlace, LockedRecipe, Places, Plan, Project,
+    PublishedError, Requests, StepKind, describe,
 };
 
 const OPENCLAW: &str = include_str!("../../runtimes/openclaw/recipe.toml");
 const PICOCLAW: &str = include_str!("../../runtimes/picoclaw/recipe.toml");
 const MICROCLAW: &str = include_str!("../../runtimes/microclaw/recipe.toml");
-const BASES: [(&str, &str); 10] = [
+const NULLCLAW: &str = include_str!("../../runtimes/nullclaw/recipe.toml");
+const BASES: [(&str, &str); 11] = [
     ("base/debian.toml", include_str!("../../base/debian.toml")),
     ("base/cc.toml", include_str!("../../base/cc.toml")),
     ("base/go.toml", include_str!("../../base/go.toml")),
@@ -23,6 +24,7 @@ const BASES: [(&str, &str); 10] = [
     ("base/static.toml", include_str!("../../base/static.toml")),
     ("base/init-target.toml", include_str!("../../base/init-target.toml")),
     ("base/init-toolchain.toml", include_str!("../../base/init-toolchain.toml")),
+    ("base/zig.toml", include_str!("../../base/zig.toml")),
 ];
 
 pub(crate) fn project() -> Project {
@@ -312,4 +314,23 @@ fn bases_that_something_is_only_copied_from_are_asked_for_and_planned() {
     assert!(owners.contains(&"base/node".to_owned()), "{owners:?}");
     let plan = plan(&text, Platform::LINUX_AMD64).expect("plans");
     assert!(plan.stage_named("base/node").is_some());
+}
+
+#[test]
+fn a_user_that_debian_has_already_is_there_once() {
+    let plan = plan(NULLCLAW, Platform::LINUX_AMD64).expect("the recipe can be planned");
+    let actions = plan.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.kind {
+        StepKind::Files(actions) => Some(actions),
+        _ => None,
+    });
+    let lines = |file: &str| -> Vec<String> {
+        let written = actions.clone().flatten().filter_map(|action| match action {
+            FileAction::Write { path, data, .. } if path.as_str() == file => Some(String::from_utf8_lossy(data)),
+            _ => None,
+        });
+        written.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let of = |file| lines(file).into_iter().filter(|line| line.contains("65534")).collect::<Vec<_>>();
+    assert_eq!(of("/etc/passwd"), ["nobody:x:65534:65534:nobody:/nullclaw-data:/bin/sh"]);
+    assert_eq!(of("/etc/group"), ["nogroup:x:65534:"]);
 }
