@@ -1,11 +1,12 @@
 //! Commits as images of one layer, for engines outside this process: what stands in for a repository is this machine's
 //! business, and often only here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use diag::progress::{Task, TaskId};
@@ -22,7 +23,7 @@ use super::archives::{COMPRESSION, known, put_image};
 use crate::cli::Failure;
 
 /// Raised when the bytes change that a commit becomes.
-const IDENTITY: &[u8] = b"checkouts 1";
+const IDENTITY: &[u8] = b"checkouts 2";
 
 /// The images of those commits that the engine cannot fetch by itself, because they come from elsewhere than their URL
 /// says.
@@ -78,41 +79,45 @@ fn layer(store: &Store, root: &Path) -> Result<oci::layer::compress::LayerBlob, 
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut tar = TarWriter::new(LayerWriter::new(store.blob_writer()?, COMPRESSION, threads));
     let failed = |error: TarError| StoreError::io("write a layer to", store.root())(io::Error::other(error));
-    append(&mut tar, root, &PathBuf::new()).map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
+    let top = PathBuf::from(Checkout::DIRECTORY.trim_start_matches('/'));
+    append(&mut tar, root, &top).map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
     let writer = tar.finish().map_err(failed)?;
     let (layer, blob) = writer.finish().map_err(|error| StoreError::io("write a layer to", store.root())(error))?;
     blob.commit(Some(&layer.descriptor.digest))?;
     Ok(layer)
 }
 
-/// Everything in a directory, in the order of names. All of it belongs to root.
-fn append<W: io::Write>(tar: &mut TarWriter<W>, root: &Path, below: &Path) -> io::Result<()> {
-    let mut names = fs::read_dir(root.join(below))?
-        .map(|entry| entry.map(|entry| below.join(entry.file_name())))
-        .collect::<io::Result<Vec<PathBuf>>>()?;
-    names.sort();
-    for name in names {
-        let path = root.join(&name);
-        let meta = fs::symlink_metadata(&path)?;
-        let kind = if meta.is_dir() {
-            Kind::Directory
-        } else if meta.is_symlink() {
-            Kind::Symlink { target: fs::read_link(&path)?.as_os_str().as_bytes().to_vec() }
-        } else {
-            Kind::File { size: meta.len() }
-        };
-        let mode = if meta.is_symlink() { 0o777 } else { meta.permissions().mode() & 0o7777 };
-        let mtime = std::os::unix::fs::MetadataExt::mtime(&meta);
-        let path_in_tar = name.as_os_str().as_bytes().to_vec();
-        let entry =
-            Entry { path: path_in_tar, kind, mode, uid: 0, gid: 0, mtime, nanoseconds: 0, xattrs: Default::default() };
-        if meta.is_file() {
-            tar.append(&entry, &mut fs::File::open(&path)?).map_err(io::Error::other)?;
-        } else {
-            tar.append_empty(&entry).map_err(io::Error::other)?;
-        }
-        if meta.is_dir() {
-            append(tar, root, &name)?;
+/// A file, or a directory with everything in it in the order of names, as `name`. All of it belongs to root.
+fn append<W: io::Write>(tar: &mut TarWriter<W>, path: &Path, name: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    let kind = if meta.is_dir() {
+        Kind::Directory
+    } else if meta.is_symlink() {
+        Kind::Symlink { target: fs::read_link(path)?.as_os_str().as_bytes().to_vec() }
+    } else {
+        Kind::File { size: meta.len() }
+    };
+    let mode = if meta.is_symlink() { 0o777 } else { meta.mode() & 0o7777 };
+    let entry = Entry {
+        path: name.as_os_str().as_bytes().to_vec(),
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: meta.mtime(),
+        nanoseconds: 0,
+        xattrs: BTreeMap::new(),
+    };
+    if meta.is_file() {
+        return tar.append(&entry, &mut fs::File::open(path)?).map_err(io::Error::other);
+    }
+    tar.append_empty(&entry).map_err(io::Error::other)?;
+    if meta.is_dir() {
+        let names = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        for below in names {
+            append(tar, &path.join(&below), &name.join(&below))?;
         }
     }
     Ok(())

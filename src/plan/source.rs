@@ -25,12 +25,19 @@ pub struct Checkout {
 pub type Checkouts = BTreeMap<Checkout, Digest>;
 
 impl Checkout {
-    /// What a stage of its files starts from: an image where there is one, else whatever the engine fetches.
-    pub(crate) fn from(&self, ground: &Ground, origin: Origin) -> From {
+    /// Where an image of [`Checkouts`] holds the files: the root of an image has no time of its own, a directory does.
+    pub const DIRECTORY: &str = "/checkout";
+
+    /// What a stage of its files starts from, and where they lie in it: an image where there is one, else whatever the
+    /// engine fetches.
+    pub(crate) fn from(&self, ground: &Ground, origin: Origin) -> (From, &'static str) {
         let Self { url, commit } = self;
         match ground.checkouts.get(self) {
-            Some(manifest) => From::Layout { name: format!("checkouts/{commit}"), manifest: *manifest, origin },
-            None => From::Git { url: url.clone(), commit: commit.clone(), origin },
+            Some(manifest) => {
+                let name = format!("checkouts/{commit}");
+                (From::Layout { name, manifest: *manifest, origin }, Self::DIRECTORY)
+            }
+            None => (From::Git { url: url.clone(), commit: commit.clone(), origin }, "/"),
         }
     }
 }
@@ -79,13 +86,13 @@ impl SourceTree {
             },
             (SourceSpec::Git { url, .. }, LockedSource::Commit(commit)) => {
                 let checkout = Checkout { url: url.value.clone(), commit: commit.commit.clone() };
-                let from = checkout.from(ground, origin);
+                let (from, root) = checkout.from(ground, origin);
                 let name = format!("{} checkout", recipe.name.value);
                 let checkout = stages.named(&name).unwrap_or_else(|| {
                     let epoch = Epoch(commit.committed);
                     stages.add(Stage { name, platform, epoch, from, steps: Vec::new() })
                 });
-                whole(CopyFrom::Stage(checkout))
+                Self { from: CopyFrom::Stage(checkout), root: root.to_owned() }
             }
             (SourceSpec::Archive { url, sha256, root, .. }, _) => {
                 let from = CopyFrom::Archive(download(&url.value, sha256.value));

@@ -7,7 +7,7 @@ use recipe::Zig;
 use super::{Command, Source, Workshop, joined, mounted, variables, words};
 use crate::source::Checkout;
 use crate::stage::{Stages, path};
-use crate::{Epoch, From, Mount, MountKind, Stage, StageId};
+use crate::{Epoch, Mount, MountKind, Stage, StageId};
 
 /// What a source directory holds that is no source.
 pub(super) const EXCLUDE: &[&str] = &[".git", "/.zig-cache", "/zig-out"];
@@ -148,11 +148,12 @@ fn fetch(shop: &Workshop<'_>, stages: &mut Stages, source: &Source) -> StageId {
     let mut args = words(&["/bin/sh", "-euc", FETCH, "fetch"]);
     let mut mounts = Vec::new();
     for Commit { checkout, hash } in &shop.locked.zig.commits {
-        let from: From = checkout.from(shop.ground, origin.clone());
+        let (from, root) = checkout.from(shop.ground, origin.clone());
         let name = format!("{} {}", checkout.url, checkout.commit);
         let stage = stages.add(Stage { name, platform: shop.build, epoch: Epoch(0), from, steps: Vec::new() });
         let directory = format!("{COMMITS}/{}", checkout.commit);
-        mounts.push(mounted(&directory, stage));
+        let kind = MountKind::Stage { stage, path: path(root) };
+        mounts.push(Mount { target: path(&directory), kind });
         args.extend([directory, hash.clone()]);
     }
     let manifests = shop.files(MANIFEST, vec![source.tree.only(MANIFESTS).copy("/source")]);
