@@ -145,7 +145,7 @@ fn a_good_server() {
         |point: &str| points(&output, "passed").into_iter().find(|(name, _)| name == point).expect("it passed").1;
     assert_eq!(said("reachable"), "port 8080 answers 200");
     assert_eq!(said("overrides"), "all 4 overrides are rendered; the runtime follows PORT");
-    assert_eq!(said("user"), "all 2 processes are 1000:1000");
+    assert_eq!(said("user"), "all 2 processes are 1000:1000; so they are when it is started as root");
     assert!(said("stop").ends_with("with status 0"), "{}", said("stop"));
     let text = cli.run(["test", "./recipe.toml"]).success().stdout;
     assert!(text.lines().any(|line| line.trim_start().starts_with("confined") && line.contains("passed")), "{text}");
@@ -255,6 +255,7 @@ fn each_broken_point() {
         (LEAK, &[("secrets", "TOKEN is in the log")]),
         (Server { start: refusing, ..GOOD }, &[("secrets", "given TOKEN, it ended with status 3")]),
         (DEAF, &[("stop", "had to be killed")]),
+        (Server { contract: "\n[image.env]\nCLAW_UID = \"0\"\n", ..GOOD }, &[("user", "started as root, `")]),
         (Server { start: "process.exit(7);", ..GOOD }, &[("health", "it ended with status 7")]),
     ] {
         assert_broken(&test(&cli, server, &[]), expected);

@@ -41,6 +41,9 @@ pub(super) trait Runner: Send + Sync {
     /// What runs the containers, for people.
     fn name(&self) -> String;
 
+    /// Whether a container started as root may become another user: it takes capabilities, and that there are others.
+    fn lets_root_change(&self) -> bool;
+
     /// Starts a container and returns when its program runs.
     async fn start(&self, boot: &Boot) -> Result<Box<dyn Container>, Failure>;
 }

@@ -129,6 +129,11 @@ impl Runner for DockerRunner {
         "Docker".to_owned()
     }
 
+    fn lets_root_change(&self) -> bool {
+        // Containers here get no capability at all.
+        false
+    }
+
     async fn start(&self, boot: &Boot) -> Result<Box<dyn Container>, Failure> {
         let given = self.given(boot).map_err(|error| {
             Diagnostic::new(codes::contract::RUN, "a container's secrets and volumes cannot be written")

@@ -139,6 +139,10 @@ impl Runner for EmbeddedRunner {
         }
     }
 
+    fn lets_root_change(&self) -> bool {
+        !self.unpacked.has_one_owner()
+    }
+
     async fn start(&self, boot: &Boot) -> Result<Box<dyn Container>, Failure> {
         let root = self.unpacked.copy().map_err(unready)?;
         let (mounts, kept) = self.mounts(boot)?;

@@ -156,10 +156,11 @@ impl Findings {
         self.note(ContractPoint::Overrides, Finding::Holds(how), took);
     }
 
-    /// Notes that the runtime itself follows an override.
-    pub(super) fn moved(&mut self, variable: &str) {
-        if let Some((Finding::Holds(how), _)) = self.0.get_mut(&ContractPoint::Overrides) {
-            how.push_str(&format!("; the runtime follows {variable}"));
+    /// Notes what else was seen of a point that holds.
+    pub(super) fn also(&mut self, point: ContractPoint, seen: &str) {
+        if let Some((Finding::Holds(how), _)) = self.0.get_mut(&point) {
+            how.push_str("; ");
+            how.push_str(seen);
         }
     }
 

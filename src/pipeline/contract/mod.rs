@@ -1,8 +1,8 @@
 //! The boot contract: a finished image is run, and what it does compared with what every image promises.
 //!
-//! Four containers see everything: one that only renders the configuration with every override set; one as the image
-//! is meant to be run, with a read-only root and secrets in files; one of a user nobody declared; one whose root could be
-//! written to, to see that it is not. [`container`] is what they need of whatever runs them.
+//! Five containers see everything: one that only renders the configuration with every override set; one as the image
+//! is meant to be run, with a read-only root and secrets in files; one started as root, to see that it does not stay that;
+//! one of a user nobody declared; one whose root could be written to, to see that it is not. [`container`] is what they need of whatever runs them.
 
 mod container;
 mod docker;

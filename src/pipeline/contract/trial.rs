@@ -57,6 +57,7 @@ impl Trial<'_> {
         self.health(&main);
         self.inside(&main).await?;
         self.stop(main, began).await?;
+        self.as_root().await?;
         self.as_stranger().await?;
         self.confined().await
     }
@@ -277,6 +278,30 @@ impl Trial<'_> {
         }
     }
 
+    /// As root, which is to give way to the declared user.
+    async fn as_root(&mut self) -> Result<(), Failure> {
+        if !self.runner.lets_root_change() || self.findings.is_broken(Point::User) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let declared = self.boot();
+        let read_only_root = !self.findings.is_broken(Point::ReadOnlyRoot);
+        let boot = Boot { user: Ids { uid: 0, gid: 0 }, read_only_root, ..declared.clone() };
+        let (why, log) = match self.up(&boot).await? {
+            Ok(up) => match look::user(&*up.container, declared.user) {
+                Finding::Broken(why) => (why, tail(&up.container.log().await?, &self.secrets)),
+                Finding::Holds(_) | Finding::NotApplicable(_) | Finding::Unseen(_) => {
+                    self.findings.also(Point::User, "so they are when it is started as root");
+                    return Ok(());
+                }
+            },
+            Err(failed) => failed,
+        };
+        self.log_if_first(log);
+        self.findings.overrule(Point::User, Finding::Broken(format!("started as root, {why}")), began.elapsed());
+        Ok(())
+    }
+
     /// As a user nobody declared.
     async fn as_stranger(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
@@ -318,7 +343,7 @@ impl Trial<'_> {
             boot.env.insert(variable.clone(), port.to_string());
             match self.up(&boot).await? {
                 Ok(there) => {
-                    self.findings.moved(&variable);
+                    self.findings.also(Point::Overrides, &format!("the runtime follows {variable}"));
                     up = Some(there);
                 }
                 Err((why, log)) => {
