@@ -84,7 +84,7 @@ pub(super) async fn read(gateway: &Gateway, options: &Options) -> Result<Inputs,
     let vertex = recipe_files.vertex;
     let mut inputs =
         Inputs { project, lock, ignore: Vec::new(), contexts, dependencies: None, vertex, tier, config, recipe };
-    let lock_file = inputs.recipe.build.language.value.lock_file();
+    let lock_file = inputs.recipe.lock_file();
     match &inputs.recipe.origin.value {
         SourceSpec::Release { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => {
             if let Some(file) = lock_file {
@@ -274,7 +274,7 @@ impl Inputs {
     pub(super) fn locked(&self) -> Result<LockedRecipe<'_>, Stop> {
         let locked = LockedRecipe::new(&self.recipe, &self.project, &self.lock, self.ignore.clone())?;
         let locked = locked.at(&self.tier, self.config.as_deref())?;
-        let Some(file) = self.recipe.build.language.value.lock_file() else { return Ok(locked) };
+        let Some(file) = self.recipe.lock_file() else { return Ok(locked) };
         let name = &self.recipe.name.value;
         let why = match (&self.dependencies, self.lock.dependencies(name)) {
             (None, _) => format!("`{file}` is not there"),

@@ -29,7 +29,7 @@ pub(crate) enum Need {
 
 /// What a recipe's dependencies need. `update` resolves even what is pinned.
 pub(crate) fn need(workspace: &Workspace, loaded: &LoadedRecipe, lock: &Lock, update: bool) -> Result<Need, Failure> {
-    let Some(file) = loaded.recipe.build.language.value.lock_file() else { return Ok(Need::Nothing) };
+    let Some(file) = loaded.recipe.lock_file() else { return Ok(Need::Nothing) };
     let project = workspace.project()?;
     let locked = LockedRecipe::new(&loaded.recipe, project, lock, Vec::new())?;
     let is_own = matches!(loaded.recipe.origin.value, SourceSpec::Path { .. });
@@ -75,7 +75,7 @@ pub(crate) fn locked<'a>(
     lock: &'a Lock,
 ) -> Result<LockedRecipe<'a>, Failure> {
     let locked = loaded.locked(project, lock, image::ignore_patterns(loaded)?)?;
-    match (loaded.recipe.build.language.value.lock_file(), read(loaded)?) {
+    match (loaded.recipe.lock_file(), read(loaded)?) {
         (Some(file), Some(bytes)) => Ok(locked.with_lock_file(&lock_file_text(file, &bytes))?),
         (None, _) | (Some(_), None) => Ok(locked),
     }
@@ -98,7 +98,7 @@ pub(crate) fn entry(locked: &LockedRecipe<'_>, sha256: Digest) -> LockedDependen
 
 /// The file, relative to the recipe's directory.
 fn relative_file(recipe: &Recipe) -> Option<String> {
-    let file = recipe.build.language.value.lock_file()?;
+    let file = recipe.lock_file()?;
     Some(match &recipe.origin.value {
         SourceSpec::Path { path, .. } => Path::new(&path.value).join(file).display().to_string(),
         SourceSpec::Release { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => file.to_owned(),
@@ -146,7 +146,7 @@ pub(crate) async fn resolve(
     let work = Work::of(&plan, lowered, prepared.contexts.clone());
     let options = SolveOptions { no_cache: true, ..SolveOptions::default() };
     work.files(session, FilesOutput::Directory(out.clone()), &options).await?;
-    let file = loaded.recipe.build.language.value.lock_file().expect("only languages with one come here");
+    let file = loaded.recipe.lock_file().expect("only languages with one come here");
     let path = out.join(file);
     let text = std::fs::read(&path).map_err(|source| WorkspaceError::Read { path, source })?;
     let beside = relative_file(&loaded.recipe).expect("only languages with one come here");

@@ -232,7 +232,7 @@ impl<'a> LockedRecipe<'a> {
         let init = |name: &str| Spanned::new(name.parse::<Name>().expect("a name"), own.span);
         let is_cross = build != target;
         let steps = match &self.recipe.build.language.value {
-            Language::Node(_) => Some(own.clone()),
+            Language::Node(_) => language::toolchain(self.recipe).or_else(|| Some(own.clone())),
             Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {
                 language::toolchain(self.recipe)
             }
@@ -248,9 +248,9 @@ impl<'a> LockedRecipe<'a> {
     #[must_use]
     pub fn package_manager(&self) -> String {
         match &self.recipe.build.language.value {
-            Language::Node(_) => match language::pnpm(self.recipe, &self.chain) {
-                Ok((tool, base)) => {
-                    let request = tool.archive.request(self.recipe.platforms[0].value.architecture, &base.source);
+            Language::Node(node) => match language::Manager::of(self.recipe, node, &self.chain) {
+                Ok(manager) => {
+                    let request = manager.request(self.recipe.platforms[0].value.architecture);
                     format!("pnpm {}", self.release(&request).version)
                 }
                 Err(_) => String::new(),

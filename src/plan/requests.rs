@@ -52,10 +52,10 @@ impl Requests {
         source::release_request(recipe).into_iter().for_each(|request| requests.release(request));
         source::git_request(recipe).into_iter().for_each(|request| requests.commit(request));
         match &recipe.build.language.value {
-            Language::Node(_) => {
-                let (tool, base) = language::pnpm(recipe, &chain)?;
+            Language::Node(node) => {
+                let manager = language::Manager::of(recipe, node, &chain)?;
                 for platform in &builders {
-                    requests.release(tool.archive.request(platform.architecture, &base.source));
+                    requests.release(manager.request(platform.architecture));
                 }
             }
             Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {}

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use diag::Spanned;
+use semver::Version;
 
-use crate::{ContainerPath, Name};
+use crate::{ContainerPath, Name, Recipe, SourceSpec};
 
 /// How the program is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Every file that [`Language::lock_file`] may name.
+    /// Every file that [`Recipe::lock_file`] may name.
     pub const LOCK_FILES: [&str; 3] = ["pnpm-lock.yaml", "Cargo.lock", "build.zig.zon"];
 
     /// The word recipes use.
@@ -76,9 +77,8 @@ impl Language {
         }
     }
 
-    /// The file in which the language's package manager pins dependencies, where clawbuild reads it before a build.
-    #[must_use]
-    pub const fn lock_file(&self) -> Option<&'static str> {
+    /// The file in which the language's package manager pins dependencies.
+    const fn lock_file(&self) -> Option<&'static str> {
         match self {
             Self::Node(_) => Some("pnpm-lock.yaml"),
             Self::Rust(_) => Some("Cargo.lock"),
@@ -101,6 +101,19 @@ impl Language {
     }
 }
 
+impl Recipe {
+    /// The file in which the language's package manager pins the program's dependencies, where clawbuild reads it before
+    /// a build.
+    #[must_use]
+    pub const fn lock_file(&self) -> Option<&'static str> {
+        match (&self.origin.value, &self.build.language.value) {
+            // pnpm reads the source's own, which the commit or the checksum pins.
+            (SourceSpec::Git { .. } | SourceSpec::Archive { .. }, Language::Node(_)) => None,
+            (_, language) => language.lock_file(),
+        }
+    }
+}
+
 /// Node.js programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -116,6 +129,10 @@ pub struct Node {
     pub omit: Vec<Spanned<String>>,
     /// Where the program goes in the image.
     pub prefix: ContainerPath,
+    /// The pnpm to install with, where it is not the base's own: the source's `packageManager` asks for one version.
+    pub pnpm: Option<Spanned<Version>>,
+    /// Paths of the source that do not go into the image, as patterns relative to its root.
+    pub exclude: Vec<Spanned<String>>,
 }
 
 /// Rust programs.

@@ -6,9 +6,12 @@ use diag::Spanned;
 
 use crate::language::Place;
 use crate::reader::{Table, Value};
-use crate::{Build, Go, Language, Node, Optimize, Result, Rust, SourceCopy, Zig, parse_recipe, parse_source};
+use crate::{
+    Build, Go, Language, Node, Optimize, Result, Rust, SourceCopy, SourceSpec, Zig, parse_recipe, parse_source,
+};
 
-pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
+/// Reads the table of a recipe whose program comes from `origin`.
+pub(crate) fn build(table: &Table<'_>, origin: &SourceSpec) -> Result<Build> {
     #[derive(Clone, Copy)]
     enum Word {
         Node,
@@ -29,7 +32,7 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         None => BTreeMap::new(),
     };
     let kind = match language.value {
-        Word::Node => Language::Node(node(table)?),
+        Word::Node => Language::Node(node(table, origin)?),
         Word::Rust => Language::Rust(rust(table)?),
         Word::Go => Language::Go(go(table)?),
         Word::Zig => Language::Zig(zig(table)?),
@@ -37,8 +40,10 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
     };
     let (mut copy, mut place, mut packages) = (Vec::new(), Vec::new(), Vec::new());
     let mut env = BTreeMap::new();
-    if !matches!(language.value, Word::Node | Word::Custom) {
+    if !matches!(language.value, Word::Custom) {
         packages = strings(table, "packages")?;
+    }
+    if matches!(language.value, Word::Rust | Word::Go) {
         env = parse_recipe::variables(table, "env")?;
         if let Some(value) = table.get("copy") {
             copy = value.array()?.iter().map(source_copy).collect::<Result<_>>()?;
@@ -48,9 +53,12 @@ pub(crate) fn build(table: &Table<'_>) -> Result<Build> {
         }
     }
     let toolchain = match language.value {
-        Word::Rust | Word::Go | Word::Zig => table.get("toolchain").map(|value| value.parse()).transpose()?,
-        Word::Node | Word::Custom => None,
+        Word::Custom => None,
+        _ => table.get("toolchain").map(|value| value.parse()).transpose()?,
     };
+    if let (Word::Node, None, Some(value)) = (language.value, &toolchain, table.get("packages")) {
+        return Err(value.bad("is for compiling, which takes a `toolchain`: `node-toolchain`"));
+    }
     // `finish` takes the table; the keys above were asked of the same one.
     table.known()?;
     Ok(Build { language: Spanned::new(kind, language.span), requires, toolchain, packages, env, copy, place })
@@ -70,7 +78,19 @@ fn words(table: &Table<'_>, key: &'static str) -> Result<Vec<Spanned<String>>> {
     }
 }
 
-fn node(table: &Table<'_>) -> Result<Node> {
+fn node(table: &Table<'_>, origin: &SourceSpec) -> Result<Node> {
+    let (foreign, why): (&[&'static str], _) = match origin {
+        SourceSpec::Release { .. } => {
+            (&["run", "exclude"], "is for sources; a package of the npm registry was built before it was published")
+        }
+        SourceSpec::Path { .. } | SourceSpec::Git { .. } | SourceSpec::Archive { .. } => (
+            &["scripts", "without_scripts", "skip"],
+            "is for packages of the npm registry; a source says so in its own `pnpm-workspace.yaml`",
+        ),
+    };
+    if let Some(value) = foreign.iter().find_map(|key| table.get(key)) {
+        return Err(value.bad(why));
+    }
     Ok(Node {
         scripts: strings(table, "scripts")?,
         without_scripts: strings(table, "without_scripts")?,
@@ -81,6 +101,8 @@ fn node(table: &Table<'_>) -> Result<Node> {
             Some(value) => value.parse()?.value,
             None => "/app".parse().expect("a normal path"),
         },
+        pnpm: table.get("pnpm").map(|value| version(&value)).transpose()?,
+        exclude: strings(table, "exclude")?,
     })
 }
 
@@ -164,6 +186,15 @@ fn placed(value: &Value<'_>) -> Result<Place> {
     let place = Place { from: parse_source::relative(&table.need("from")?)?, to: table.need("to")?.parse()? };
     table.finish()?;
     Ok(place)
+}
+
+/// One version, such as `10.33.0`.
+fn version(value: &Value<'_>) -> Result<Spanned<semver::Version>> {
+    let text = value.text()?;
+    match semver::Version::parse(&text.value) {
+        Ok(version) => Ok(Spanned::new(version, text.span)),
+        Err(error) => Err(value.bad(format!("`{}` is not a version: {error}", text.value))),
+    }
 }
 
 /// A version requirement in Cargo's grammar, such as `>=24.16, <25`.

@@ -27,7 +27,7 @@ impl Recipe {
         let homepage = runtime.get("homepage").map(|value| value.text()).transpose()?.map(|text| text.value);
         runtime.finish()?;
         let origin = parse_source::origin(source, &root.need("source")?)?;
-        let build = parse_build::build(&root.need("build")?.table()?)?;
+        let build = parse_build::build(&root.need("build")?.table()?, &origin.value)?;
         let stages = match root.table("stages")? {
             Some(table) => {
                 table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?

@@ -38,7 +38,7 @@ pub(super) fn compile(shop: &Workshop<'_>, stages: &mut Stages, go: &Go, source:
     let fetch = Command {
         args: words(&["go", "mod", "download"]),
         env: fetch_env,
-        workdir: "/source",
+        workdir: path("/source"),
         network: true,
         mounts: Vec::new(),
     };
@@ -62,7 +62,7 @@ pub(super) fn compile(shop: &Workshop<'_>, stages: &mut Stages, go: &Go, source:
         // Generators run here, whatever the program is for.
         let mut env = env.clone();
         env.insert("GOARCH".to_owned(), shop.build.architecture.as_str().to_owned());
-        let generate = Command { args, env, workdir: "/source", network: false, mounts: mounts(Vec::new()) };
+        let generate = Command { args, env, workdir: path("/source"), network: false, mounts: mounts(Vec::new()) };
         steps.push(shop.command("go generate", generate));
     }
     let mut args = words(&["go", "build", "-trimpath", "-buildvcs=false", "-o", "/out/bin/"]);
@@ -74,12 +74,10 @@ pub(super) fn compile(shop: &Workshop<'_>, stages: &mut Stages, go: &Go, source:
         go.variables.iter().map(|(name, value)| format!(" -X '{name}={}'", value.replace("{version}", &version)));
     args.push(format!("-ldflags=-s -w -buildid={}", variables.collect::<String>()));
     args.extend(go.main.iter().map(|package| package.value.clone()));
-    steps.push(
-        shop.command(
-            "go build",
-            Command { args, env, workdir: "/source", network: false, mounts: mounts(source_mount) },
-        ),
-    );
+    steps.push(shop.command(
+        "go build",
+        Command { args, env, workdir: path("/source"), network: false, mounts: mounts(source_mount) },
+    ));
     let toolchain: From = shop.toolchain();
     stages.add(shop.stage("build", toolchain, steps))
 }

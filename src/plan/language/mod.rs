@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use diag::Spanned;
 use oci::Platform;
-use recipe::{Language, Name, Recipe};
+use recipe::{ContainerPath, Language, Name, Recipe};
 
 use crate::custom::Custom;
 use crate::source::SourceTree;
@@ -20,7 +20,7 @@ use crate::{
     Step, StepKind, bases,
 };
 
-pub(crate) use node::pnpm;
+pub(crate) use node::Manager;
 pub use rust::CargoLock;
 pub(crate) use rust::{RUST_TARGET_BASE, triple};
 pub(crate) use zig::ZigManifest;
@@ -166,7 +166,7 @@ impl Workshop<'_> {
         let run = Run {
             args: command.args,
             env: command.env.into_iter().chain(self.locked.recipe.build.env.clone()).collect(),
-            workdir: path(command.workdir),
+            workdir: command.workdir,
             network: command.network,
             mounts: command.mounts.into_iter().chain([tmp]).collect(),
         };
@@ -198,7 +198,7 @@ impl Source {
 struct Command {
     args: Vec<String>,
     env: BTreeMap<String, String>,
-    workdir: &'static str,
+    workdir: ContainerPath,
     network: bool,
     mounts: Vec<Mount>,
 }

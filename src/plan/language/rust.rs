@@ -189,7 +189,7 @@ pub(super) fn compile(
         args.push(format!("--features={}", joined(&rust.features, ",")));
     }
     let mounts = vec![mounted("/source", source.stage), mounted(CRATES, crates), shop.cache("/build", "cargo")];
-    steps.push(shop.command("cargo build", Command { args, env, workdir: "/build", network: false, mounts }));
+    steps.push(shop.command("cargo build", Command { args, env, workdir: path("/build"), network: false, mounts }));
     Ok(stages.add(shop.stage("build", shop.toolchain(), steps)))
 }
 
