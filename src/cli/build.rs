@@ -25,7 +25,8 @@ use crate::workspace::{Target, Workspace};
 pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
     let targets = if arguments.all {
-        Target::all(&workspace)?
+        let all = Target::all(&workspace)?;
+        all.into_iter().filter(|target| !is_deferred(target, printer)).collect()
     } else {
         let found = arguments.targets.iter().map(|word| Target::find_all(&workspace, word));
         found.collect::<Result<Vec<_>, _>>()?.concat()
@@ -42,6 +43,14 @@ pub(crate) fn build(settings: &Settings, arguments: &Build, printer: &Printer) -
         Ok(finished)
     })
     .and_then(|finished| output::report(&finished, arguments, printer))
+}
+
+/// Whether a target waits for being named.
+fn is_deferred(target: &Target, printer: &Printer) -> bool {
+    let Target::Recipe { loaded, .. } = target else { return false };
+    let Some(why) = &loaded.recipe.deferred else { return false };
+    printer.warn(format_args!("{} is left out until it is named: {why}", loaded.recipe.name.value));
+    true
 }
 
 /// What the command line says, read.

@@ -94,6 +94,10 @@ fn recipe_text(loaded: &LoadedRecipe) -> String {
     let spaced = |items: Vec<String>| items.join(" ");
     line("license", recipe.license.value.clone());
     line("source", source(recipe));
+    if recipe.is_firmware() {
+        line("built on", image.base.value.to_string());
+        return text;
+    }
     line("base", image.base.value.to_string());
     line("packages", spaced(image.packages.iter().map(|package| package.value.clone()).collect()));
     line("command", image.command.join(" "));

@@ -1,5 +1,7 @@
 //! `clawbuild lock`
 
+use plan::Requests;
+
 use super::arguments::Lock;
 use crate::cli::Failure;
 use crate::pipeline::{Locking, ensure_all_locked, ensure_locked};
@@ -28,6 +30,19 @@ pub(crate) fn lock(settings: &Settings, arguments: &Lock, printer: &Printer) -> 
         Some(name) if name.is_empty() => Locking::All,
         Some(name) => Locking::Named(name.clone()),
     };
+    if arguments.targets.is_empty() {
+        let (lock, _) = here.lock()?;
+        let project = here.project()?;
+        recipes.retain(|loaded| {
+            let recipe = &loaded.recipe;
+            let Some(why) = &recipe.deferred else { return true };
+            let is_locked = Requests::of(recipe, project).is_ok_and(|requests| requests.unanswered(&lock).is_empty());
+            if !is_locked {
+                printer.say(format_args!("{} is locked once it is named: {why}", recipe.name.value));
+            }
+            is_locked
+        });
+    }
     let loaded: Vec<&LoadedRecipe> = recipes.iter().collect();
     let around: Vec<_> = recipes.iter().map(|loaded| (loaded, &workspace)).collect();
     let settings = &arguments.sources.apply_to(settings, &around)?;

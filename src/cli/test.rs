@@ -18,7 +18,11 @@ use crate::workspace::{Target, Workspace};
 pub(crate) fn test(settings: &Settings, arguments: &Test, printer: &Printer) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
     let words = if arguments.all { workspace.recipe_names() } else { arguments.targets.clone() };
-    let targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
+    let mut targets = words.iter().map(|word| Target::find(&workspace, word)).collect::<Result<Vec<_>, _>>()?;
+    if arguments.all {
+        // There is nothing to run in it.
+        targets.retain(|target| !matches!(target, Target::Recipe { loaded, .. } if loaded.recipe.is_firmware()));
+    }
     let settings = &arguments.sources.apply(settings, &targets)?;
     let reports = super::run_building(settings, printer, arguments.jobs, async |session| {
         let mut reports = Vec::new();
@@ -48,6 +52,13 @@ async fn one(session: &Session, target: &Target, arguments: &Test, printer: &Pri
             .help("name a recipe: `clawbuild list` prints those there are")
             .into());
     };
+    if loaded.recipe.is_firmware() {
+        let message =
+            format!("`{}` is firmware, which runs on a device and not in a container", loaded.recipe.name.value);
+        return Err(Diagnostic::new(codes::cli::USAGE, message)
+            .help("`clawbuild check` looks at its recipe; `-o type=local,dest=DIR` gives the files to flash")
+            .into());
+    }
     let platform = match arguments.platform {
         Some(platform) => platform,
         None => session.platform().await?,

@@ -51,7 +51,7 @@ pub async fn ensure_all_locked(
 ) -> Result<(Lock, Vec<String>), Failure> {
     let project = workspace.project()?;
     let mut bases = Requests::default();
-    for base in project.bases() {
+    for base in project.bases().filter(|base| base.is_pinned()) {
         let platforms = [oci::Platform::LINUX_AMD64, oci::Platform::LINUX_ARM64];
         bases.merge(Requests::of_base(project, &base.name.value, &platforms)?);
     }

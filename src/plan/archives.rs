@@ -38,6 +38,9 @@ pub struct Archive {
     pub extra: BTreeMap<String, String>,
 }
 
+/// What names of source archives of Python packages end in.
+const SDIST: &str = ".tar.gz";
+
 /// How an archive is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveFormat {
@@ -82,12 +85,17 @@ impl ArchiveSet {
             Registry::Npm | Registry::Crates => return None,
             // Spec: Go modules reference §Module zip files.
             Registry::Go => format!("{}@{}/", release.package, release.version),
+            // Spec: PyPA, source distribution format; wheels have everything on top.
+            Registry::PyPi if release.url.ends_with(SDIST) => {
+                let filename = release.url.rsplit('/').next().unwrap_or_default();
+                format!("{}/", filename.trim_end_matches(SDIST))
+            }
             Registry::PyPi => String::new(),
         };
         let archive = Archive {
             download: download(&release.url, release.sha256),
             size: Some(release.size),
-            format: ArchiveFormat::Zip,
+            format: if release.url.ends_with(SDIST) { ArchiveFormat::TarGz } else { ArchiveFormat::Zip },
             strip,
             into: String::new(),
             extra: BTreeMap::new(),

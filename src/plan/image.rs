@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oci::{ContainerConfig, HealthCheck, Platform, Repository};
-use recipe::{ContainerPath, DebianRequest, Health, HealthProbe, Naming, Recipe, ShippedFile, SourceSpec};
+use recipe::{ContainerPath, DebianRequest, Health, HealthProbe, Language, Naming, Recipe, ShippedFile, SourceSpec};
 
 use crate::custom::Custom;
 use crate::language::Workshop;
@@ -13,7 +13,7 @@ use crate::stage::{Stages, path};
 use crate::tier::Tiers;
 use crate::{
     BaseImages, Context, Copy, CopyFrom, DebianLayers, FileAction, Ground, LockedRecipe, Origin, Plan, PlanError,
-    Stage, StageId, Step, StepKind, bases, init, requests,
+    Stage, StageId, Step, StepKind, bases, init, language, requests,
 };
 
 /// Seconds since 1970 that no time in an image exceeds. Spec: reproducible-builds.org `SOURCE_DATE_EPOCH`.
@@ -74,6 +74,17 @@ impl Plan {
         let mut stages = Stages::default();
         let recipe = locked.recipe;
         locked.check_requirements()?;
+        if let Language::EspIdf(idf) = &recipe.build.language.value {
+            let shop = Workshop { locked, ground, build, target };
+            let result = language::firmware(&shop, &mut stages, idf);
+            return Ok(Self {
+                target: recipe.target(&locked.tier),
+                platform: target,
+                stages: stages.into_vec(),
+                result,
+                image: firmware(locked, epoch),
+            });
+        }
         let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
         let base = |platform| bases::layout(images, &recipe.image.base.value, platform, origin.clone());
         let mut custom = Custom::new(locked, ground, build, epoch);
@@ -130,6 +141,20 @@ impl Plan {
         };
         let target = locked.recipe.name.value.clone().into();
         Ok(Some(Self { target, platform: build, stages: stages.into_vec(), result, image }))
+    }
+}
+
+/// The image of firmware: it holds files, and nothing in it is run.
+fn firmware(locked: &LockedRecipe<'_>, epoch: Epoch) -> ImagePlan {
+    let mut labels = labels(locked, &BaseImages::new(), Platform::LINUX_AMD64);
+    labels.remove("org.opencontainers.image.base.name");
+    ImagePlan {
+        config: ContainerConfig { labels, ..ContainerConfig::default() },
+        epoch,
+        version: locked.version(),
+        repository: locked.recipe.image.repository.as_ref().map(|repository| repository.value.clone()),
+        naming: locked.recipe.image.naming,
+        history: vec!["firmware".to_owned()],
     }
 }
 

@@ -82,7 +82,7 @@ impl<'a> LockedRecipe<'a> {
             }
             Language::Zig(_) => self.zig = ZigManifest::parse(text.text()),
             // pnpm and go read theirs by themselves.
-            Language::Node(_) | Language::Go(_) | Language::Custom => {}
+            Language::Node(_) | Language::Go(_) | Language::EspIdf(_) | Language::Custom => {}
         }
         Ok(self)
     }
@@ -158,7 +158,7 @@ impl<'a> LockedRecipe<'a> {
         };
         let crates = match &self.recipe.build.language.value {
             Language::Rust(_) => Some(self.crates.clone()),
-            Language::Node(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => None,
+            Language::Node(_) | Language::Go(_) | Language::Zig(_) | Language::EspIdf(_) | Language::Custom => None,
         };
         source.into_iter().chain(crates).collect()
     }
@@ -233,6 +233,7 @@ impl<'a> LockedRecipe<'a> {
         let is_cross = build != target;
         let steps = match &self.recipe.build.language.value {
             Language::Node(_) => language::toolchain(self.recipe).or_else(|| Some(own.clone())),
+            Language::EspIdf(_) => return vec![(own.clone(), build)],
             Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {
                 language::toolchain(self.recipe)
             }
@@ -257,7 +258,7 @@ impl<'a> LockedRecipe<'a> {
             },
             Language::Rust(_) => "cargo".to_owned(),
             Language::Zig(_) => "zig".to_owned(),
-            Language::Go(_) | Language::Custom => String::new(),
+            Language::Go(_) | Language::EspIdf(_) | Language::Custom => String::new(),
         }
     }
 

@@ -71,6 +71,9 @@ impl Project {
             let Some(base) = self.bases.get(&next) else {
                 return Err(self.unknown(&next, &place).into());
             };
+            if !base.is_pinned() {
+                return Err(unpinned(base).into());
+            }
             chain.push(base);
             match &base.parent.value {
                 BaseParent::Scratch | BaseParent::Image(_) => break,
@@ -93,4 +96,13 @@ impl Project {
             None => error.help(format!("bases there are: {}", names.join(", "))),
         }
     }
+}
+
+fn unpinned(base: &Base) -> RecipeError {
+    let BaseParent::Image(image) = &base.parent.value else { unreachable!("only images are named by tags") };
+    let message = format!("base `{}` stands on `{image}`, whose content may change any day", base.name.value);
+    RecipeError::at(codes::recipe::UNPINNED_IMAGE, &base.source, base.parent.span, message)
+        .mark("no digest")
+        .help(format!("`docker buildx imagetools inspect {image}` prints the digest: write it here, after an `@`"))
+        .help("or let the recipe's `[build] toolchain` name another base")
 }

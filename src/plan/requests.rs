@@ -29,6 +29,12 @@ impl Requests {
         let mut requests = Self::default();
         let platforms: Vec<Platform> = recipe.platforms.iter().map(|platform| platform.value).collect();
         let chain = project.chain(&recipe.image.base, &recipe.source)?;
+        if recipe.is_firmware() {
+            requests.chain(&chain, &builders(&platforms));
+            source::git_request(recipe).into_iter().for_each(|request| requests.commit(request));
+            source::release_request(recipe).into_iter().for_each(|request| requests.release(request));
+            return Ok(requests);
+        }
         crate::custom::check(recipe, project)?;
         let profiles = recipe.profiles.iter().flat_map(|profile| &profile.packages);
         check_packages(recipe, recipe.image.packages.iter().chain(profiles), &chain)?;
@@ -58,7 +64,7 @@ impl Requests {
                     requests.release(manager.request(platform.architecture));
                 }
             }
-            Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::Custom => {}
+            Language::Rust(_) | Language::Go(_) | Language::Zig(_) | Language::EspIdf(_) | Language::Custom => {}
         }
         Ok(requests)
     }

@@ -28,6 +28,17 @@ pub struct Base {
     pub provides: BTreeMap<String, Spanned<String>>,
 }
 
+impl Base {
+    /// Whether what it stands on is the same for ever.
+    #[must_use]
+    pub const fn is_pinned(&self) -> bool {
+        match &self.parent.value {
+            BaseParent::Image(reference) => reference.digest.is_some(),
+            BaseParent::Scratch | BaseParent::Base(_) => true,
+        }
+    }
+}
+
 /// What a base stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseParent {
@@ -35,7 +46,7 @@ pub enum BaseParent {
     Scratch,
     /// Another base.
     Base(Name),
-    /// An image in a registry, by digest.
+    /// An image in a registry. Only one named by digest can be built on.
     Image(Reference),
 }
 

@@ -57,6 +57,8 @@ pub enum Language {
     Go(Go),
     /// Zig.
     Zig(Zig),
+    /// Firmware, with ESP-IDF.
+    EspIdf(EspIdf),
     /// Only the stages the recipe writes out.
     Custom,
 }
@@ -73,6 +75,7 @@ impl Language {
             Self::Rust(_) => "rust",
             Self::Go(_) => "go",
             Self::Zig(_) => "zig",
+            Self::EspIdf(_) => "esp-idf",
             Self::Custom => "custom",
         }
     }
@@ -84,8 +87,8 @@ impl Language {
             Self::Rust(_) => Some("Cargo.lock"),
             // It names dependencies by hash, so it is manifest and lock in one.
             Self::Zig(_) => Some("build.zig.zon"),
-            // go.mod and go.sum are one with the source.
-            Self::Go(_) | Self::Custom => None,
+            // go.mod and go.sum are one with the source, and so is dependencies.lock.
+            Self::Go(_) | Self::EspIdf(_) | Self::Custom => None,
         }
     }
 
@@ -96,12 +99,19 @@ impl Language {
             Self::Rust(_) => Some("rust"),
             Self::Go(_) => Some("go"),
             Self::Zig(_) => Some("zig"),
+            Self::EspIdf(_) => Some("esp-idf"),
             Self::Node(_) | Self::Custom => None,
         }
     }
 }
 
 impl Recipe {
+    /// Whether it is firmware: its image holds files for a device, and is not run.
+    #[must_use]
+    pub const fn is_firmware(&self) -> bool {
+        matches!(self.build.language.value, Language::EspIdf(_))
+    }
+
     /// The file in which the language's package manager pins the program's dependencies, where clawbuild reads it before
     /// a build.
     #[must_use]
@@ -200,4 +210,17 @@ impl Optimize {
             Self::Safe => "ReleaseSafe",
         }
     }
+}
+
+/// Firmware for one of Espressif's chips.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EspIdf {
+    /// The chip, as `idf.py set-target` calls it.
+    pub chip: Spanned<String>,
+    /// The partition table's CSV, relative to the source's root.
+    pub partitions: Spanned<String>,
+    /// Whether the source takes components from Espressif's registry, which its `dependencies.lock` pins.
+    pub components: bool,
+    /// Files the source must not hold: what is in them would end up in the firmware.
+    pub refuse: Vec<Spanned<String>>,
 }

@@ -26,7 +26,7 @@ mod tier;
 pub use base::{Base, BaseParent, DebianSet, PlacedFile, RegistryArchive, Tool, Unpack};
 pub use contract::{Contract, ContractPoint};
 pub use error::{RecipeError, Result};
-pub use language::{Build, Go, Language, Node, Optimize, Place as PlacedSource, Rust, SourceCopy, Zig};
+pub use language::{Build, EspIdf, Go, Language, Node, Optimize, Place as PlacedSource, Rust, SourceCopy, Zig};
 pub use lock::{
     LOCK_VERSION, Lock, LockError, LockedCommit, LockedDebian, LockedDependencies, LockedPackage, LockedRelease,
     PublishedImage, Stale,

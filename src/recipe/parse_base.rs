@@ -61,13 +61,7 @@ fn parent(table: &Table<'_>) -> Result<Spanned<BaseParent>> {
         (None, None) => Ok(Spanned::new(BaseParent::Scratch, table.span())),
         (Some(_), Some(image)) => Err(image.bad("a base stands on another base or on an image, not both")),
         (Some(from), None) => Ok(from.parse()?.map(BaseParent::Base)),
-        (None, Some(image)) => {
-            let reference: Spanned<oci::Reference> = image.parse()?;
-            if reference.value.digest.is_none() {
-                return Err(image.bad("an image must be named by digest: `repository@sha256:…`"));
-            }
-            Ok(reference.map(BaseParent::Image))
-        }
+        (None, Some(image)) => Ok(image.parse::<oci::Reference>()?.map(BaseParent::Image)),
     }
 }
 

@@ -7,7 +7,7 @@ use diag::Spanned;
 use crate::language::Place;
 use crate::reader::{Table, Value};
 use crate::{
-    Build, Go, Language, Node, Optimize, Result, Rust, SourceCopy, SourceSpec, Zig, parse_recipe, parse_source,
+    Build, EspIdf, Go, Language, Node, Optimize, Result, Rust, SourceCopy, SourceSpec, Zig, parse_recipe, parse_source,
 };
 
 /// Reads the table of a recipe whose program comes from `origin`.
@@ -18,10 +18,17 @@ pub(crate) fn build(table: &Table<'_>, origin: &SourceSpec) -> Result<Build> {
         Rust,
         Go,
         Zig,
+        EspIdf,
         Custom,
     }
-    let words =
-        [("node", Word::Node), ("rust", Word::Rust), ("go", Word::Go), ("zig", Word::Zig), ("custom", Word::Custom)];
+    let words = [
+        ("node", Word::Node),
+        ("rust", Word::Rust),
+        ("go", Word::Go),
+        ("zig", Word::Zig),
+        ("esp-idf", Word::EspIdf),
+        ("custom", Word::Custom),
+    ];
     let language = table.need("language")?.choice(&words)?;
     let requires = match table.table("requires")? {
         Some(table) => table
@@ -36,15 +43,18 @@ pub(crate) fn build(table: &Table<'_>, origin: &SourceSpec) -> Result<Build> {
         Word::Rust => Language::Rust(rust(table)?),
         Word::Go => Language::Go(go(table)?),
         Word::Zig => Language::Zig(zig(table)?),
+        Word::EspIdf => Language::EspIdf(esp_idf(table)?),
         Word::Custom => Language::Custom,
     };
     let (mut copy, mut place, mut packages) = (Vec::new(), Vec::new(), Vec::new());
     let mut env = BTreeMap::new();
-    if !matches!(language.value, Word::Custom) {
+    if matches!(language.value, Word::Node | Word::Rust | Word::Go | Word::Zig) {
         packages = strings(table, "packages")?;
     }
-    if matches!(language.value, Word::Rust | Word::Go) {
+    if matches!(language.value, Word::Rust | Word::Go | Word::Zig | Word::EspIdf) {
         env = parse_recipe::variables(table, "env")?;
+    }
+    if matches!(language.value, Word::Rust | Word::Go | Word::Zig) {
         if let Some(value) = table.get("copy") {
             copy = value.array()?.iter().map(source_copy).collect::<Result<_>>()?;
         }
@@ -167,6 +177,27 @@ fn zig(table: &Table<'_>) -> Result<Zig> {
         },
         options,
         bins: words(table, "bins")?,
+    })
+}
+
+fn esp_idf(table: &Table<'_>) -> Result<EspIdf> {
+    let value = table.need("chip")?;
+    let chip = value.text()?;
+    if !chip.value.starts_with("esp32") || !chip.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+        return Err(value.bad(format!("`{}` is not a chip of ESP-IDF: `esp32`, `esp32s3`, `esp32c3`, …", chip.value)));
+    }
+    let refuse = match table.get("refuse") {
+        Some(value) => value.array()?.iter().map(parse_source::relative).collect::<Result<_>>()?,
+        None => Vec::new(),
+    };
+    Ok(EspIdf {
+        partitions: match table.get("partitions") {
+            Some(value) => parse_source::relative(&value)?,
+            None => Spanned::new("partitions.csv".to_owned(), chip.span),
+        },
+        chip,
+        components: table.get("components").map_or(Ok(false), |value| value.boolean())?,
+        refuse,
     })
 }
 

@@ -7,7 +7,7 @@ use diag::{Source, Spanned, codes};
 
 use crate::parse_recipe::variables;
 use crate::reader::Table;
-use crate::{Additions, ContainerPath, Image, ImageCopy, Naming, RecipeError, Result, ShippedFile, User};
+use crate::{Additions, ContainerPath, Image, ImageCopy, Language, Naming, RecipeError, Result, ShippedFile, User};
 
 pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
     let repository = table.get("repository").map(|value| value.parse()).transpose()?;
@@ -51,6 +51,43 @@ pub(crate) fn image(source: &Source, table: Table<'_>) -> Result<Image> {
         files: more.files,
         copy: more.copy,
         links: more.links,
+        processes: Vec::new(),
+        after: Vec::new(),
+    })
+}
+
+/// The image of firmware: its files, from nothing. All that can be said is where it is pushed. The base is the one it is
+/// built on.
+pub(crate) fn firmware(
+    table: Option<Table<'_>>,
+    toolchain: Option<&Spanned<crate::Name>>,
+    language: &Spanned<Language>,
+) -> Result<Image> {
+    let mut repository = None;
+    if let Some(table) = table {
+        repository = table.get("repository").map(|value| value.parse()).transpose()?;
+        table.finish()?;
+    }
+    let usual =
+        || Spanned::new(language.value.toolchain().unwrap_or("esp-idf").parse().expect("a name"), language.span);
+    let root: ContainerPath = "/".parse().expect("a normal path");
+    Ok(Image {
+        repository,
+        naming: Naming::default(),
+        base: toolchain.cloned().unwrap_or_else(usual),
+        packages: Vec::new(),
+        user: User { name: "nobody".parse().expect("a name"), uid: 65534, gid: 65534, home: root.clone() },
+        workdir: root,
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        tmpfs: Vec::new(),
+        stop_signal: "SIGTERM".to_owned(),
+        stop_timeout: Duration::from_secs(10),
+        files: Vec::new(),
+        copy: Vec::new(),
+        links: BTreeMap::new(),
         processes: Vec::new(),
         after: Vec::new(),
     })

@@ -7,8 +7,8 @@ use diag::{Source, Spanned, codes};
 
 use crate::reader::{Table, Value, document};
 use crate::{
-    Config, ConfigFormat, ContainerPath, Contract, Health, HealthProbe, Override, OverrideType, Recipe, RecipeError,
-    Result, Stage, StageFrom, StageStep, StepKind, parse_build, parse_image, parse_source, parse_tier,
+    Config, ConfigFormat, ContainerPath, Contract, Health, HealthProbe, Language, Override, OverrideType, Recipe,
+    RecipeError, Result, Stage, StageFrom, StageStep, StepKind, parse_build, parse_image, parse_source, parse_tier,
 };
 
 impl Recipe {
@@ -25,17 +25,24 @@ impl Recipe {
         let summary = runtime.need("summary")?.text()?.value;
         let license = runtime.need("license")?.text()?;
         let homepage = runtime.get("homepage").map(|value| value.text()).transpose()?.map(|text| text.value);
+        let deferred = runtime.get("deferred").map(|value| value.text()).transpose()?.map(|text| text.value);
         runtime.finish()?;
         let origin = parse_source::origin(source, &root.need("source")?)?;
         let build = parse_build::build(&root.need("build")?.table()?, &origin.value)?;
-        let stages = match root.table("stages")? {
+        // Firmware is not run: what is about running it is unknown to its recipe.
+        let is_firmware = matches!(build.language.value, Language::EspIdf(_));
+        let table = |key| if is_firmware { Ok(None) } else { root.table(key) };
+        let stages = match table("stages")? {
             Some(table) => {
                 table.entries().into_iter().map(|(name, value)| stage(source, name, &value)).collect::<Result<_>>()?
             }
             None => Vec::new(),
         };
-        let image = parse_image::image(source, root.need("image")?.table()?)?;
-        let health = match root.table("health")? {
+        let image = match &build.toolchain {
+            _ if !is_firmware => parse_image::image(source, root.need("image")?.table()?)?,
+            toolchain => parse_image::firmware(root.table("image")?, toolchain.as_ref(), &build.language)?,
+        };
+        let health = match table("health")? {
             Some(table) => health(source, table)?,
             None => Health {
                 probe: HealthProbe::None,
@@ -45,8 +52,8 @@ impl Recipe {
                 retries: 3,
             },
         };
-        let config = root.table("config")?.map(|table| config(source, table)).transpose()?;
-        let contract = root.table("contract")?.map(|table| Contract::read(source, table)).transpose()?;
+        let config = table("config")?.map(|table| config(source, table)).transpose()?;
+        let contract = table("contract")?.map(|table| Contract::read(source, table)).transpose()?;
         let platforms = match root.table("platforms")? {
             Some(table) => {
                 let build = table.need("build")?;
@@ -62,11 +69,11 @@ impl Recipe {
                 Spanned::new(oci::Platform::LINUX_ARM64, root.span()),
             ],
         };
-        let profiles = match root.table("profiles")? {
+        let profiles = match table("profiles")? {
             Some(table) => parse_tier::profiles(source, &table)?,
             None => Vec::new(),
         };
-        let agents = match root.table("agents")? {
+        let agents = match table("agents")? {
             Some(table) => table
                 .entries()
                 .into_iter()
@@ -80,6 +87,7 @@ impl Recipe {
             name,
             summary,
             license,
+            deferred,
             homepage,
             origin,
             build,

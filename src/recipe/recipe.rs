@@ -19,6 +19,8 @@ pub struct Recipe {
     pub summary: String,
     /// An SPDX licence expression.
     pub license: Spanned<String>,
+    /// Why it is locked only once it is named, and not with everything else; most recipes are.
+    pub deferred: Option<String>,
     /// Where its people live.
     pub homepage: Option<String>,
     /// Where the program comes from.

@@ -27,6 +27,8 @@ codes! {
         "`schema = 1` is the one this version reads. A newer number means the recipe was written for a newer clawbuild.";
     SOURCE_NOT_FOUND = "recipe/source-not-found", User, "the source is not there",
         "The package, version, directory or file the recipe names as its source does not exist where it was looked for. The message says where that was.";
+    UNPINNED_IMAGE = "recipe/unpinned-image", User, "a base that stands on an image without a digest",
+        "A tag in a registry can be moved, so a build on it could not be repeated. Look up the digest the tag has now, and write it into the base's file in `base/` as `image = \"REPOSITORY:TAG@sha256:…\"`.";
     UNMET_TOOL = "recipe/unmet-requirement", User, "the base does not bring the tool version the recipe asks for",
         "`[build] requires` names tools and versions; the base under the image declares in `[provides]` what it brings. Choose another base, or move the version in `base/`.";
     LOCK_FILE = "recipe/lock-file", User, "a language's lock file that cannot be used",

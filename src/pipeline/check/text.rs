@@ -30,6 +30,9 @@ pub(super) fn issues(recipe: &Recipe) -> Vec<Diagnostic> {
             "identifiers are those of https://spdx.org/licenses",
         );
     }
+    if recipe.is_firmware() {
+        return issues;
+    }
     if matches!(recipe.health.probe, HealthProbe::None) && !recipe.contract.waived.contains_key(&ContractPoint::Health)
     {
         let help = "add `[health]`, or say why there can be none: `[contract] waive = { health = \"the reason\" }`";

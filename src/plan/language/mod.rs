@@ -1,6 +1,7 @@
 //! Languages: each knows how to fetch a program's dependencies, to compile it without network, and what of that goes into
 //! the image.
 
+mod esp_idf;
 mod go;
 mod node;
 mod rust;
@@ -20,6 +21,7 @@ use crate::{
     Step, StepKind, bases,
 };
 
+pub(crate) use esp_idf::plan as firmware;
 pub(crate) use node::Manager;
 pub use rust::CargoLock;
 pub(crate) use rust::{RUST_TARGET_BASE, triple};
@@ -52,7 +54,7 @@ pub(crate) fn toolchain(recipe: &Recipe) -> Option<Spanned<Name>> {
 pub(crate) fn target_base(recipe: &Recipe) -> Option<Spanned<Name>> {
     match recipe.build.language.value {
         Language::Rust(_) => Some(Spanned::new(RUST_TARGET_BASE.parse().expect("a name"), recipe.build.language.span)),
-        Language::Go(_) | Language::Zig(_) | Language::Node(_) | Language::Custom => None,
+        Language::Go(_) | Language::Zig(_) | Language::Node(_) | Language::EspIdf(_) | Language::Custom => None,
     }
 }
 
@@ -69,7 +71,8 @@ impl Workshop<'_> {
             }
             Language::Zig(zig) => self
                 .compiled(stages, custom, zig::EXCLUDE, |stages, source| Ok(zig::compile(self, stages, zig, source))),
-            Language::Custom => Ok(Vec::new()),
+            // Firmware has a plan of its own.
+            Language::EspIdf(_) | Language::Custom => Ok(Vec::new()),
         }
     }
 
@@ -79,7 +82,7 @@ impl Workshop<'_> {
             Language::Node(node) => node::resolution(self, stages, node).map(Some),
             Language::Rust(_) => Ok(Some(self.lock_file_of_source(stages, rust::LOCK_FILE))),
             Language::Zig(_) => Ok(Some(self.lock_file_of_source(stages, zig::MANIFEST))),
-            Language::Go(_) | Language::Custom => Ok(None),
+            Language::Go(_) | Language::EspIdf(_) | Language::Custom => Ok(None),
         }
     }
 

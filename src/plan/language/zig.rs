@@ -138,7 +138,7 @@ pub(super) fn compile(shop: &Workshop<'_>, stages: &mut Stages, zig: &Zig, sourc
     args.push(format!("-Doptimize={}", zig.optimize.as_str()));
     args.extend(zig.options.iter().map(|(name, value)| format!("-D{name}={}", value.replace("{version}", &version))));
     let mut steps: Vec<_> = shop.packages().into_iter().collect();
-    steps.push(shop.command("zig build", Command { args, env, workdir: "/build", network: false, mounts }));
+    steps.push(shop.command("zig build", Command { args, env, workdir: path("/build"), network: false, mounts }));
     stages.add(shop.stage("build", shop.toolchain(), steps))
 }
 
@@ -157,7 +157,7 @@ fn fetch(shop: &Workshop<'_>, stages: &mut Stages, source: &Source) -> StageId {
         args.extend([directory, hash.clone()]);
     }
     let manifests = shop.files(MANIFEST, vec![source.tree.only(MANIFESTS).copy("/source")]);
-    let fetch = Command { args, env: environment(PACKAGES), workdir: "/source", network: true, mounts };
+    let fetch = Command { args, env: environment(PACKAGES), workdir: path("/source"), network: true, mounts };
     stages.add(shop.stage("packages", shop.toolchain(), vec![manifests, shop.command("zig fetch", fetch)]))
 }
 

@@ -49,7 +49,8 @@ impl File {
 }
 
 impl Releases {
-    /// The wheel of a version of a Python package for Linux with the GNU C library on an architecture.
+    /// The wheel of a version of a Python package for Linux with the GNU C library on an architecture; its source archive
+    /// where it has no wheels at all.
     ///
     /// # Errors
     /// [`ReleaseError`].
@@ -88,15 +89,20 @@ impl Releases {
     }
 }
 
-/// The wheel that fits: one for the architecture before one for any.
+/// The wheel that fits: one for the architecture before one for any. Without any wheel it is the source archive, which
+/// of pure Python is as good.
 fn select(files: Vec<File>, architecture: Architecture) -> Option<File> {
     let tag =
         |file: &File| file.filename.strip_suffix(".whl").and_then(|name| name.rsplit('-').next()).map(str::to_owned);
     let ending = format!("_{}", architecture.gnu());
     let native = |tag: &str| tag.split('.').any(|tag| tag.starts_with("manylinux") && tag.ends_with(&ending));
+    let mut files: Vec<File> = files.into_iter().filter(|file| !file.yanked).collect();
+    if !files.iter().any(|file| file.filename.ends_with(".whl")) {
+        let sdist = files.iter().position(|file| file.filename.ends_with(".tar.gz"))?;
+        return Some(files.swap_remove(sdist));
+    }
     let mut fitting: Vec<(bool, File)> = files
         .into_iter()
-        .filter(|file| !file.yanked)
         .filter_map(|file| {
             let tag = tag(&file)?;
             if native(&tag) { Some((false, file)) } else { (tag == "any").then_some((true, file)) }
@@ -133,7 +139,22 @@ mod tests {
         assert!(name(Architecture::Amd64).contains("x86_64"));
         // The one for Arm was withdrawn.
         assert!(name(Architecture::Arm64).ends_with("any.whl"));
-        assert!(select(files()[3..].to_vec(), Architecture::Arm64).is_none());
+        assert!(select(files()[1..4].to_vec(), Architecture::Arm64).is_none());
+        let only_source = select(files()[4..].to_vec(), Architecture::Arm64).expect("it fits everywhere");
+        assert_eq!(only_source.filename, "ziglang-0.15.2.tar.gz");
+    }
+
+    #[test]
+    fn relative_urls_are_those_of_the_index() {
+        let document = Url::parse("https://pypi.org/pypi/sample/json").expect("url");
+        let mut file = file("sample-1-py3-none-any.whl", false);
+        let location = |file: &File| file.location(&document).expect("url").to_string();
+        file.url = "../../files/sample.whl".to_owned();
+        assert_eq!(location(&file), "https://pypi.org/files/sample.whl");
+        file.digests.blake2b_256 = Some(format!("ab12{}", "0".repeat(60)));
+        assert_eq!(location(&file), format!("{FILES}/ab/12/{}/sample-1-py3-none-any.whl", "0".repeat(60)));
+        file.url = "https://files.example.org/sample.whl".to_owned();
+        assert_eq!(location(&file), "https://files.example.org/sample.whl");
     }
 
     #[test]

@@ -1,0 +1,6 @@
+/* Stands where the bootloader would. */
+void app_main(void)
+{
+    for (;;) {
+    }
+}

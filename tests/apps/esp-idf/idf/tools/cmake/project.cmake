@@ -1,0 +1,25 @@
+# As much of ESP-IDF's own as a firmware of one component needs.
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_C_COMPILER riscv64-unknown-elf-gcc)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(CMAKE_C_FLAGS_INIT "-march=rv32imc -mabi=ilp32 -Os -ffreestanding -ffile-prefix-map=${CMAKE_SOURCE_DIR}=/src")
+set(IDF_CMAKE ${CMAKE_CURRENT_LIST_DIR})
+
+function(firmware name script)
+  add_executable(${name}.elf ${ARGN})
+  target_link_options(${name}.elf PRIVATE -nostdlib -Wl,--build-id=none -T${IDF_CMAKE}/${script})
+endfunction()
+
+function(idf_component_register)
+  cmake_parse_arguments(COMPONENT "" "" "SRCS;INCLUDE_DIRS" ${ARGN})
+  list(TRANSFORM COMPONENT_SRCS PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  set(SOURCES ${COMPONENT_SRCS} PARENT_SCOPE)
+endfunction()
+
+macro(project name)
+  _project(${name} C)
+  add_subdirectory(main)
+  get_directory_property(SOURCES DIRECTORY main DEFINITION SOURCES)
+  firmware(${name} memory.ld ${SOURCES})
+  firmware(bootloader memory.ld ${IDF_CMAKE}/bootloader.c)
+endmacro()
