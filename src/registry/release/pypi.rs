@@ -156,17 +156,4 @@ mod tests {
         file.url = "https://files.example.org/sample.whl".to_owned();
         assert_eq!(location(&file), "https://files.example.org/sample.whl");
     }
-
-    #[test]
-    fn relative_urls_are_those_of_the_index() {
-        let document = Url::parse("https://pypi.org/pypi/sample/json").expect("url");
-        let mut file = file("sample-1-py3-none-any.whl", false);
-        let location = |file: &File| file.location(&document).expect("url").to_string();
-        file.url = "../../files/sample.whl".to_owned();
-        assert_eq!(location(&file), "https://pypi.org/files/sample.whl");
-        file.digests.blake2b_256 = Some(format!("ab12{}", "0".repeat(60)));
-        assert_eq!(location(&file), format!("{FILES}/ab/12/{}/sample-1-py3-none-any.whl", "0".repeat(60)));
-        file.url = "https://files.example.org/sample.whl".to_owned();
-        assert_eq!(location(&file), "https://files.example.org/sample.whl");
-    }
 }
