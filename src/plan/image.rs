@@ -93,7 +93,7 @@ impl Plan {
         let layers = &ground.layers;
         let mut steps: Vec<Step> = own.and_then(|own| packages_step(locked, layers, &own)).into_iter().collect();
         let init = init::compile(&mut stages, locked, images, build, target)?;
-        steps.push(init_step(recipe, init));
+        steps.push(init_step(recipe, init, epoch));
         let shop = Workshop { locked, ground, build, target };
         steps.extend(shop.build(&mut stages, &mut custom)?);
         for copy in &recipe.image.copy {
@@ -170,10 +170,12 @@ pub(crate) fn packages_step(locked: &LockedRecipe<'_>, layers: &DebianLayers, re
     Some(Step { name, origin, kind: StepKind::Overlay { name: request.owner.clone(), manifest } })
 }
 
-fn init_step(recipe: &Recipe, init: StageId) -> Step {
+fn init_step(recipe: &Recipe, init: StageId, epoch: Epoch) -> Step {
     let copy = FileAction::Copy(Copy {
         path: "/out/claw-init".to_owned(),
         mode: Some(0o755),
+        // It is compiled once for many images, maybe before this one's source was written: when is nobody's business.
+        timestamp: Some(epoch.0),
         ..Copy::new(CopyFrom::Stage(init), path(init::INIT_PATH))
     });
     let origin = Origin { source: recipe.source.clone(), span: recipe.image.base.span };
