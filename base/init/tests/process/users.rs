@@ -22,6 +22,8 @@ fn owner(path: &Path) -> (u32, u32) {
 /// Runs a shell script as root, and the program in it as `$INIT`, in new namespaces.
 fn unshared(scene: &Scene, options: &[&str], script: &str) -> Output {
     let mut command = Command::new("unshare");
+    // The tester's own, which images do not have.
+    command.env_remove("HOME");
     command.args(options).args(["sh", "-euc", script]).env("INIT", program()).env("DIR", &scene.0);
     command.env("CLAW_INIT_MANIFEST", scene.0.join("init.json")).stdin(Stdio::null()).output().unwrap()
 }
@@ -210,6 +212,8 @@ fn the_first_process_stops_everything() {
         ),
     );
     let mut command = Command::new("unshare");
+    // The tester's own, which images do not have.
+    command.env_remove("HOME");
     command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]).arg(program());
     command.env("CLAW_INIT_MANIFEST", scene.0.join("init.json")).stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
