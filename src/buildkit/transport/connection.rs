@@ -137,13 +137,27 @@ impl AsyncRead for Watched {
     }
 }
 
+impl Watched {
+    /// What lies behind a write that failed. Whoever closes a TLS connection says why, and that may have come unread: the
+    /// write was only the first to notice.
+    fn refused(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        let mut room = [0; 256];
+        if let Poll::Ready(Err(reason)) = Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut room)) {
+            note(&self.trouble, Trouble::Broken(reason));
+        }
+        error
+    }
+}
+
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(written.map_err(|error| self.refused(cx, error)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| self.refused(cx, error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -155,7 +169,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        Poll::Ready(written.map_err(|error| self.refused(cx, error)))
     }
 
     fn is_write_vectored(&self) -> bool {
