@@ -141,9 +141,18 @@ impl Watched {
     /// What lies behind a write that failed. Whoever closes a TLS connection says why, and that may have come unread: the
     /// write was only the first to notice.
     fn refused(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        let mut room = [0; 256];
-        if let Poll::Ready(Err(reason)) = Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut room)) {
-            note(&self.trouble, Trouble::Broken(reason));
+        // What was said before the end is of no use any more; it is no more than a few kilobytes.
+        for _ in 0..64 {
+            let mut room = [0; 4096];
+            let mut rest = ReadBuf::new(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut rest) {
+                Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
+                Poll::Ready(Err(reason)) => {
+                    note(&self.trouble, Trouble::Broken(reason));
+                    break;
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => break,
+            }
         }
         error
     }
