@@ -138,35 +138,25 @@ impl AsyncRead for Watched {
 }
 
 impl Watched {
-    /// What lies behind a write that failed. Whoever closes a TLS connection says why, and that may have come unread: the
-    /// write was only the first to notice.
-    fn refused(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        // What was said before the end is of no use any more; it is no more than a few kilobytes.
-        for _ in 0..64 {
-            let mut room = [0; 4096];
-            let mut rest = ReadBuf::new(&mut room);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut rest) {
-                Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
-                Poll::Ready(Err(reason)) => {
-                    note(&self.trouble, Trouble::Broken(reason));
-                    break;
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => break,
-            }
+    /// Notes a write that failed for a reason of TLS's; others say no more than that the stream is gone.
+    fn refused(&self, error: io::Error) -> io::Error {
+        let told = io::Error::new(error.kind(), error.to_string());
+        if DialError::of_tls("", &error).is_some() {
+            note(&self.trouble, Trouble::Broken(error));
         }
-        error
+        told
     }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        Poll::Ready(written.map_err(|error| self.refused(cx, error)))
+        Poll::Ready(written.map_err(|error| self.refused(error)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| self.refused(cx, error)))
+        Poll::Ready(flushed.map_err(|error| self.refused(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -179,7 +169,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
-        Poll::Ready(written.map_err(|error| self.refused(cx, error)))
+        Poll::Ready(written.map_err(|error| self.refused(error)))
     }
 
     fn is_write_vectored(&self) -> bool {

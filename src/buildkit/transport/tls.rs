@@ -2,13 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{DialError, Stream};
 
@@ -47,7 +51,7 @@ impl Tls {
         let name = ServerName::try_from(self.server_name.as_deref().unwrap_or(host).to_owned());
         let name = name.map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => Ok(Box::new(Explained { stream, failed: None })),
             Err(error) => Err(DialError::of_tls(address, &error).unwrap_or_else(|| fail(error))),
         }
     }
@@ -86,6 +90,70 @@ impl Tls {
             }
         }
         Ok(roots)
+    }
+}
+
+/// A TLS stream whose writes fail for the reason the other side gives. It closes the connection after it has said why,
+/// and a write may notice the one before a read has seen the other.
+struct Explained {
+    stream: TlsStream<TcpStream>,
+    failed: Option<io::Error>,
+}
+
+impl Explained {
+    /// Why a write failed: what the other side said last, or else the failure itself. What it said before is of no use.
+    fn poll_reason(&mut self, cx: &mut Context<'_>, failed: io::Error) -> Poll<io::Error> {
+        let mut room = [0; 4096];
+        loop {
+            let mut said = ReadBuf::new(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut said) {
+                Poll::Ready(Ok(())) if !said.filled().is_empty() => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(failed),
+                Poll::Ready(Err(reason)) => return Poll::Ready(reason),
+                // The connection is closed, so there is an end to be read; it has only not been looked for.
+                Poll::Pending => {
+                    self.failed = Some(failed);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn explain<T>(&mut self, cx: &mut Context<'_>, written: io::Result<T>) -> Poll<io::Result<T>> {
+        match written {
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                Poll::Ready(Err(ready!(self.poll_reason(cx, error))))
+            }
+            written => Poll::Ready(written),
+        }
+    }
+}
+
+impl AsyncRead for Explained {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Explained {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match self.failed.take() {
+            Some(failed) => Err(failed),
+            None => ready!(Pin::new(&mut self.stream).poll_write(cx, buf)),
+        };
+        self.explain(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = match self.failed.take() {
+            Some(failed) => Err(failed),
+            None => ready!(Pin::new(&mut self.stream).poll_flush(cx)),
+        };
+        self.explain(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
