@@ -67,8 +67,8 @@ impl Patterns {
     fn leads_below<'a>(mut patterns: impl Iterator<Item = &'a Pattern>, directory: &str) -> bool {
         patterns.any(|pattern| {
             let text = pattern.text();
-            let text = text.strip_suffix("/**").unwrap_or(text);
-            let text = text.strip_suffix("/*").unwrap_or(text);
+            // One of them only: `a/*/**` matches nothing in `a` itself, but everything in the directories there.
+            let text = text.strip_suffix("/**").or_else(|| text.strip_suffix("/*")).unwrap_or(text);
             let below = || text.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             text.contains(SPECIAL) || below()
         })
